@@ -1,0 +1,137 @@
+"""The public verbs: what a user types.
+
+Floor 6: checks the request, starts a jet, pushes the function forward, and turns Taylor coefficients
+into what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ntaylor import gradients
+from ntaylor.array_object import ArrayObject
+from ntaylor.dispatch import adapter_for
+from ntaylor.jets import Jet, new_level
+from ntaylor.namespace import array_namespace, as_floating, broadcast_shapes, check_order, check_same_kind, describe, is_array
+from ntaylor.networks import is_network
+
+__all__ = ["derivatives", "jet", "value_and_grad"]
+
+Array = Any
+
+
+def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None = None) -> Jet:
+    """The jet of t ↦ f(x + t·direction) at t = 0.
+
+    Parameters
+    ----------
+    f:
+        an :class:`ntaylor.MLP` or any function of one array written against the array API or NumPy.
+    x:
+        array (…, d) of a floating dtype, or a float; a network maps (batch, d) to (batch, m).
+    order:
+        the highest order n, an integer >= 0.
+    direction:
+        array that broadcasts to ``x``: one direction a point, or one for all. ``None`` means a batch of
+        scalars: x of shape (), (batch,) or (…, 1), differentiated with respect to themselves.
+
+    Returns
+    -------
+    Jet
+        with ``.primal`` f(x), ``.coefficients`` (order+1, \\*f(x).shape) Taylor coefficients f^(k)/k!, and
+        ``.derivatives`` of that shape: on the library, device and dtype of ``x``.
+
+    Raises
+    ------
+    TypeError
+        for an integer ``x``, a non-integer order, or arrays of different libraries.
+    ValueError
+        for a negative order, a missing or ill-fitting direction, or a point where ``f`` is not
+        differentiable to that order.
+    MissingRule
+        naming an operation in ``f`` that has no rule, with how to register one.
+    """
+    order = check_order(order)
+    if not callable(f):
+        raise TypeError(f"f must be a function or a network, got {describe(f)}: call derivatives(f, x, order)")
+    x = as_floating(x, "x")
+    # To a network of several inputs a vector is one point, not a batch of scalars.
+    scalars = x.ndim < 2 and getattr(f, "width_in", 1) in (1, None)
+    seed = _direction(x, direction, scalars or x.shape[-1:] == (1,))
+    coefficients = [x] if order == 0 else [x, seed]
+    if is_network(f):
+        return Jet(f.propagate(coefficients, order), order)  # type: ignore[attr-defined]
+    start = Jet(coefficients, order, level=new_level())
+    push = adapter_for(x).push
+    result = f(start) if push is None else push(f, start)
+    if isinstance(result, Jet) and result.level == start.level:
+        return result
+    if not is_array(result) and not isinstance(result, (int, float)):
+        raise TypeError(f"f must return one array, it returned a {type(result).__name__}: differentiate each output")
+    # f does not depend on x: its jet is a constant.
+    xp = array_namespace(x)
+    return Jet([result if is_array(result) else xp.zeros_like(x) + result], order)
+
+
+def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
+    if direction is None:
+        if not scalars:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}, so its points have {x.shape[-1]} coordinates: pass the direction to "
+                f"differentiate along, such as direction=xp.asarray({[1.0] + [0.0] * (min(x.shape[-1], 3) - 1)}"
+                f"{'…' if x.shape[-1] > 3 else ''}), an array that broadcasts to x; for a grid of scalars, "
+                "pass xp.reshape(x, (-1,))"
+            )
+        return array_namespace(x).ones_like(x[:1, ...] if x.ndim > 1 else x if x.ndim == 0 else x[:1])
+    if not is_array(direction):
+        raise TypeError(f"direction must be an array like x, got {type(direction).__name__}: pass xp.asarray(direction)")
+    direction = as_floating(direction, "direction")
+    if not isinstance(x, ArrayObject) and not isinstance(direction, ArrayObject):
+        check_same_kind(x=x, direction=direction)
+    try:
+        fits = broadcast_shapes(tuple(x.shape), tuple(direction.shape)) == tuple(x.shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"direction has shape {tuple(direction.shape)}, x has {tuple(x.shape)}: it must broadcast to x, "
+            f"such as shape {tuple(x.shape[-1:])} for one direction for all points"
+        )
+    return direction
+
+
+def derivatives(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None = None) -> Array:
+    """d^k/dt^k f(x + t·direction) at t = 0 for k = 0..order, shape (order+1, \\*f(x).shape).
+
+    Derivatives, not Taylor coefficients (for those, ``jet(…).coefficients``). Arguments and errors are
+    those of :func:`jet`.
+
+    >>> import numpy as np, ntaylor as nt
+    >>> nt.derivatives(np.sin, np.asarray(0.0), 3)
+    array([ 0.,  1.,  0., -1.])
+    """
+    return jet(f, x, order, direction).derivatives
+
+
+def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """A function of the loss's arguments that returns (value, gradient with respect to the first).
+
+    ``loss(parameters, *rest)`` must return a scalar, or (scalar, auxiliary); then the result is
+    ((value, auxiliary), gradient). ``parameters`` is an array, or dicts, lists and tuples of arrays;
+    the gradient has the same structure. On NumPy, CuPy and other libraries without autograd the gradient
+    is the closed-form adjoint; an operation that has none is named in a MissingRule.
+
+    Raises ValueError where the result is not a scalar or does not depend on the parameters.
+    """
+
+    def run(parameters: Any, *rest: Any, **named: Any) -> tuple[Any, Any]:
+        def bound(p: Any) -> Any:
+            return loss(p, *rest, **named)
+
+        leaves: list[Array] = []
+        gradients.map_leaves(leaves.append, parameters)
+        own = adapter_for(*leaves).value_and_grad
+        return (own or gradients.value_and_grad)(bound, parameters)
+
+    return run

@@ -1,0 +1,192 @@
+"""The one door to array namespaces, and the checks at the public edge.
+
+Floor 0: the only file that imports array-api-compat. It knows devices, dtypes, shapes and how to
+tell a user what is wrong with them, and no mathematics.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import array_api_compat
+
+__all__ = [
+    "MissingRule",
+    "any_true",
+    "array_namespace",
+    "as_floating",
+    "broadcast_shapes",
+    "check_order",
+    "check_same_kind",
+    "describe",
+    "is_array",
+    "near_names",
+    "special",
+    "sum_to_shape",
+]
+
+Array = Any
+
+
+class MissingRule(AttributeError, NotImplementedError):
+    """An operation that has no rule for jets, or for gradients, was asked for.
+
+    It is an AttributeError because an operation of the array API is an attribute of a namespace:
+    ``hasattr(xp, "cumsum")`` then answers as code written for several libraries expects.
+    """
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is an array of some library (not a Python number or list)."""
+    return hasattr(value, "__array_namespace__") or array_api_compat.is_array_api_obj(value)
+
+
+def array_namespace(*arrays: Array) -> Any:
+    """The namespace that all ``arrays`` share. Python numbers and ``None`` are passed over.
+
+    Raises TypeError when they come from different libraries, naming each.
+    """
+    found = [a for a in arrays if a is not None and is_array(a)]
+    if not found:
+        kinds = ", ".join(sorted({type(a).__name__ for a in arrays})) or "nothing"
+        raise TypeError(f"expected an array, got {kinds}: pass a NumPy, CuPy, torch or JAX array")
+    try:
+        return array_api_compat.array_namespace(*found, use_compat=None)
+    except TypeError as error:
+        kinds = ", ".join(sorted({describe(a) for a in found}))
+        raise TypeError(f"these arrays are of different libraries: {kinds}; convert all to one") from error
+
+
+def describe(value: Any) -> str:
+    """A few words for a message: the library, shape, dtype and device of an array, or a type's name."""
+    if not is_array(value):
+        return type(value).__name__
+    kind = type(value).__module__.split(".")[0]
+    text = f"{kind} array of shape {tuple(value.shape)} and dtype {value.dtype}"
+    device = array_api_compat.device(value) if kind != "ntaylor" else None
+    return text if device in (None, "cpu") else f"{text} on {device}"
+
+
+def check_order(order: Any) -> int:
+    """``order`` as an int >= 0; TypeError or ValueError that says what to type otherwise."""
+    try:
+        if isinstance(order, bool):
+            raise TypeError
+        value = operator.index(order)
+    except TypeError:
+        raise TypeError(
+            f"order must be an integer >= 0, such as order=4; got {order!r} ({type(order).__name__})"
+        ) from None
+    if value < 0:
+        raise ValueError(f"order must be an integer >= 0, such as order=4; got {value}")
+    return value
+
+
+def as_floating(value: Any, name: str) -> Array:
+    """``value`` as an array of a floating dtype.
+
+    Arrays of any library pass as they are, a Python or NumPy float becomes a NumPy array. Integers
+    and booleans have no derivative and are refused, with what to type.
+    """
+    if not is_array(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float, complex)):
+            raise TypeError(
+                f"{name} must be an array (NumPy, CuPy, torch or JAX) or a float; got "
+                f"{type(value).__name__}. For a list, pass numpy.asarray({name}, dtype=float)"
+            )
+        if isinstance(value, int):
+            raise TypeError(f"{name} must be floating, got the integer {value}: pass {name}=float({value})")
+        import numpy
+
+        return numpy.asarray(value)
+    xp = array_namespace(value)
+    if not xp.isdtype(value.dtype, ("real floating", "complex floating")):
+        raise TypeError(
+            f"{name} must have a floating dtype, for derivatives need real numbers; got {describe(value)}. "
+            f"Pass {name}.astype(float) (or xp.astype({name}, xp.float64))"
+        )
+    return value
+
+
+def check_same_kind(**named: Array) -> None:
+    """Raise TypeError, or ValueError for devices, unless the named arrays share library and device."""
+    kinds = {name: type(a).__module__.split(".")[0] for name, a in named.items() if is_array(a)}
+    foreign = {name: kind for name, kind in kinds.items() if kind != "ntaylor"}
+    if len(set(foreign.values())) > 1:
+        listing = "; ".join(f"{name} is a {describe(named[name])}" for name in foreign)
+        raise TypeError(f"arrays of different libraries were mixed: {listing}. Convert all to one library")
+    devices = {name: array_api_compat.device(named[name]) for name in foreign}
+    if len({str(device) for device in devices.values()}) > 1:
+        listing = "; ".join(f"{name} is on {device}" for name, device in devices.items())
+        raise ValueError(f"arrays on different devices were mixed: {listing}. Move all to one device")
+
+
+def any_true(condition: Array) -> bool:
+    """Whether any entry holds; False where the values are not known yet (Dask, a traced array).
+
+    Used only to refuse bad values: what cannot be looked at without computing is let through.
+    """
+    if array_api_compat.is_dask_array(condition):
+        return False
+    xp = array_namespace(condition)
+    try:
+        return bool(xp.any(condition))
+    except TypeError:  # a tracer's refusal to become a Python bool
+        return False
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes broadcast to; ValueError if they do not."""
+    length = max(map(len, shapes), default=0)
+    result = []
+    for axis in range(-length, 0):
+        sizes = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
+        if len(sizes) > 1:
+            raise ValueError(f"shapes {' and '.join(map(str, map(tuple, shapes)))} do not broadcast")
+        result.append(sizes.pop() if sizes else 1)
+    return tuple(result)
+
+
+def sum_to_shape(array: Array, shape: Sequence[int]) -> Array:
+    """The transpose of broadcasting from ``shape``: sum over the axes that broadcasting made."""
+    if tuple(array.shape) == tuple(shape):
+        return array
+    xp = array_namespace(array)
+    extra = array.ndim - len(shape)
+    stretched = tuple(
+        axis for axis in range(array.ndim) if axis < extra or (shape[axis - extra] == 1 and array.shape[axis] != 1)
+    )
+    return xp.reshape(xp.sum(array, axis=stretched), tuple(shape))
+
+
+def special(xp: Any, name: str) -> Callable[[Array], Array]:
+    """An elementwise special function that is not in the array API (``erf``, ``ndtr``).
+
+    The namespace's own if it has one; else SciPy's, through NumPy for libraries on the CPU that
+    SciPy does not know.
+    """
+    own = getattr(xp, name, None)
+    if own is not None:
+        return own  # type: ignore[no-any-return]
+    import numpy
+    import scipy.special
+
+    function = getattr(scipy.special, name)
+
+    def through_numpy(x: Array) -> Array:
+        if isinstance(x, (numpy.ndarray, numpy.generic)) or array_api_compat.is_dask_array(x):
+            return function(x)
+        return xp.asarray(numpy.asarray(function(numpy.from_dlpack(x))), device=array_api_compat.device(x))
+
+    return through_numpy
+
+
+def near_names(name: str, known: Sequence[str]) -> str:
+    """Words for a message about an unknown name: the nearest known ones, then all of them."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"{hint}Known: {', '.join(sorted(known))}"

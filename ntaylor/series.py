@@ -1,0 +1,237 @@
+"""Recurrences on Taylor coefficients, stated once for every backend.
+
+Floor 1: a coefficient is anything that adds and multiplies (an array, a traced scalar, a fraction);
+nothing here knows how arrays are made. All sequences hold Taylor coefficients u_k = u^(k)/k!, never
+derivatives. Equation numbers refer to ``docs/theory.md``.
+
+A :class:`Series` makes each coefficient when it is first asked for. That is what lets a rule be
+written as the differential equation it comes from, ``w = 1 - v * v``, although v is itself defined
+through w; and it is why nobody pays for the series of f′(u) to the last order unless a gradient
+asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["Series", "add", "correlate", "cosh_sinh", "integrate", "select", "sin_cos", "solve", "square_root"]
+
+Coefficient = Any
+"""An array or scalar; ``None`` is a structural zero, a coefficient that is absent."""
+
+
+def add(a: Coefficient, b: Coefficient) -> Coefficient:
+    """a + b where either may be a structural zero."""
+    if a is None:
+        return b
+    return a if b is None else a + b
+
+
+def _subtract(a: Coefficient, b: Coefficient) -> Coefficient:
+    if b is None:
+        return a
+    return -b if a is None else a - b
+
+
+def _scale(a: Coefficient, factor: Any) -> Coefficient:
+    return None if a is None else a * factor
+
+
+class Series:
+    """The Taylor coefficients u_0, u_1, … of a function of one scalar t.
+
+    ``known`` are the leading coefficients; ``rule(k)`` makes coefficient k of the others and may use
+    any lower one. Without a rule the others are structural zeros. Operators are the arithmetic of
+    power series; anything that is not a Series acts as a constant.
+    """
+
+    __slots__ = ("_known", "_rule")
+    # An array on the left of an operator must leave the operation to us, not broadcast over us.
+    __array_ufunc__ = None
+
+    def __init__(self, known: Sequence[Coefficient], rule: Callable[[int], Coefficient] | None = None):
+        self._known = list(known)
+        self._rule = rule
+
+    def __getitem__(self, k: int) -> Coefficient:
+        # Filling upwards keeps the recursion shallow at every order: what a rule needs is there.
+        while self._rule is not None and len(self._known) <= k:
+            self._known.append(self._rule(len(self._known)))
+        return self._known[k] if k < len(self._known) else None
+
+    def truncated(self, order: int) -> list[Coefficient]:
+        """Coefficients 0..order, without trailing structural zeros (but with coefficient 0)."""
+        coefficients = [self[k] for k in range(order + 1)]
+        while len(coefficients) > 1 and coefficients[-1] is None:
+            coefficients.pop()
+        return coefficients
+
+    def derivative(self) -> Series:
+        """u′: coefficient k is (k+1) u_{k+1}."""
+        return Series((), lambda k: self[1] if k == 0 else _scale(self[k + 1], k + 1))
+
+    def __neg__(self) -> Series:
+        return Series((), lambda k: None if self[k] is None else -self[k])
+
+    def __add__(self, other: Any) -> Series:
+        other = _series(other)
+        return Series((), lambda k: add(self[k], other[k]))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Series:
+        other = _series(other)
+        return Series((), lambda k: _subtract(self[k], other[k]))
+
+    def __rsub__(self, other: Any) -> Series:
+        return _series(other) - self
+
+    def __mul__(self, other: Any) -> Series:
+        """Leibniz' rule (uv)_k = Σ_j u_j v_{k−j}, equation (2.1)."""
+        if not isinstance(other, Series):
+            return Series((), lambda k: _scale(self[k], other))
+        if other is self:
+            return Series((), lambda k: _square(self, k))
+        return Series((), lambda k: _convolve(self, other, k))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Series:
+        """q_k = (u_k − Σ_{j<k} q_j v_{k−j}) / v_0, equation (2.2)."""
+        if not isinstance(other, Series):
+            return Series((), lambda k: None if self[k] is None else self[k] / other)
+
+        def rule(k: int) -> Coefficient:
+            rest = self[k]
+            for j in range(k):
+                if quotient[j] is not None and other[k - j] is not None:
+                    rest = _subtract(rest, quotient[j] * other[k - j])
+            return None if rest is None else rest / other[0]
+
+        quotient = Series((), rule)
+        return quotient
+
+    def __rtruediv__(self, other: Any) -> Series:
+        return _series(other) / self
+
+    def __pow__(self, exponent: int) -> Series:
+        """Whole powers, by products, so that they hold where u_0 = 0 too."""
+        if not isinstance(exponent, int) or exponent < 1:
+            raise ValueError(f"a Series takes whole powers >= 1, got {exponent!r}; use activations.power")
+        half = self ** (exponent // 2) if exponent > 1 else None
+        if half is None:
+            return self
+        return half * half * self if exponent % 2 else half * half
+
+
+def _series(value: Any) -> Series:
+    return value if isinstance(value, Series) else Series([value])
+
+
+def _convolve(u: Series, v: Series, k: int, first: int = 0, last: int | None = None) -> Coefficient:
+    """Σ_{j=first..last} u_j v_{k−j}; ``last`` is k unless given."""
+    total = None
+    for j in range(first, (k if last is None else last) + 1):
+        a, b = u[j], v[k - j]
+        if a is not None and b is not None:
+            total = add(total, a * b)
+    return total
+
+
+def _square(u: Series, k: int, first: int = 0) -> Coefficient:
+    """Σ_{j=first..k−first} u_j u_{k−j}: each mixed product once and doubled."""
+    total = None
+    for j in range(first, (k + 1) // 2):
+        if u[j] is not None and u[k - j] is not None:
+            total = add(total, u[j] * u[k - j])
+    total = _scale(total, 2)
+    middle = u[k // 2] if k % 2 == 0 and first <= k // 2 else None
+    return total if middle is None else add(total, middle * middle)
+
+
+def integrate(derivative: Series, v0: Coefficient) -> Series:
+    """The v with v′ = ``derivative`` and v(0) = v0: k v_k = derivative_{k−1}."""
+    return Series([v0], lambda k: _integrated(derivative, k))
+
+
+def _integrated(derivative: Series, k: int) -> Coefficient:
+    term = derivative[k - 1]
+    return term if term is None or k == 1 else term / k
+
+
+def solve(
+    u: Series, v0: Coefficient, slope: Callable[[Series], Series], w0: Coefficient = None
+) -> tuple[Series, Series]:
+    """v = f(u) and w = f′(u) from v′ = w·u′ and the closing relation w = slope(v), equation (2.3).
+
+    k v_k = Σ_{j=1..k} j u_j w_{k−j}. ``w0`` replaces the coefficient 0 of slope(v) where computing it
+    from v_0 would cancel: 1 − tanh² has no correct digit left at u = 19, sech² has all of them, and
+    every higher coefficient inherits its relative accuracy from that one.
+    """
+    v = Series([v0], lambda k: _integrated(dv, k))
+    w = slope(v)
+    if w0 is not None:
+        w = Series([w0], w.__getitem__)
+    dv = w * u.derivative()
+    return v, w
+
+
+def sin_cos(u: Series, sin0: Coefficient, cos0: Coefficient) -> tuple[Series, Series]:
+    """(sin u, cos u), the coupled pair s′ = c·u′, c′ = −s·u′, equation (2.4)."""
+    return _coupled(u, sin0, cos0, lambda s: -s)
+
+
+def cosh_sinh(u: Series, cosh0: Coefficient, sinh0: Coefficient) -> tuple[Series, Series]:
+    """(cosh u, sinh u), the coupled pair c′ = s·u′, s′ = c·u′, equation (2.4)."""
+    return _coupled(u, cosh0, sinh0, lambda c: c)
+
+
+def _coupled(
+    u: Series, a0: Coefficient, b0: Coefficient, slope_of_b: Callable[[Series], Series]
+) -> tuple[Series, Series]:
+    a = Series([a0], lambda k: _integrated(da, k))
+    b = Series([b0], lambda k: _integrated(db, k))
+    du = u.derivative()
+    da = b * du
+    db = slope_of_b(a) * du
+    return a, b
+
+
+def square_root(u: Series, v0: Coefficient) -> Series:
+    """√u from v·v = u: v_k = (u_k − Σ_{0<j<k} v_j v_{k−j}) / (2 v_0), equation (2.5)."""
+
+    def rule(k: int) -> Coefficient:
+        rest = _subtract(u[k], _square(v, k, first=1))
+        return None if rest is None else rest / (2 * v0)
+
+    v = Series([v0], rule)
+    return v
+
+
+def select(where: Callable[[Any, Any, Any], Any], mask: Any, a: Series, b: Series) -> Series:
+    """The series that follows ``a`` where the mask holds and ``b`` elsewhere, coefficient by coefficient."""
+
+    def rule(k: int) -> Coefficient:
+        left, right = a[k], b[k]
+        if left is None and right is None:
+            return None
+        return where(mask, right * 0 if left is None else left, left * 0 if right is None else right)
+
+    return Series((), rule)
+
+
+def correlate(cotangent: Sequence[Coefficient], w: Series, count: int) -> list[Coefficient]:
+    """The pair rule's VJP ū_j = Σ_{k≥j} v̄_k w_{k−j} for j < count, equation (3.2).
+
+    ``cotangent`` holds v̄_0..v̄_n, with ``None`` for those that are zero. The JVP, equation (3.1), is
+    the Leibniz product ``w * du``; this is its transpose.
+    """
+    result = []
+    for j in range(count):
+        total = None
+        for k in range(j, len(cotangent)):
+            if cotangent[k] is not None and w[k - j] is not None:
+                total = add(total, cotangent[k] * w[k - j])
+        result.append(total)
+    return result

@@ -1,0 +1,1 @@
+"""Adapters: one package a backend, found by entry point (group ``ntaylor.backends``)."""
