@@ -16,11 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from ntaylor.faa_di_bruno import compose, tower
+from ntaylor.faa_di_bruno import tower
 from ntaylor.namespace import any_true, near_names, special
-from ntaylor.series import Series, cosh_sinh, integrate, select, sin_cos, solve, square_root
+from ntaylor.series import Series, add, cosh_sinh, integrate, select, sin_cos, solve, square_root
 
 __all__ = ["Activation", "elu", "get", "names", "power", "register", "relu_power"]
 
@@ -39,7 +40,8 @@ class Activation:
     """
 
     name: str
-    rule: Callable[..., Any]
+    rule: Callable[..., Any] | None
+    """None: the pair is made from ``towers``."""
     source: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
     singular: Callable[[Array, Any], Array] | None = None
@@ -54,7 +56,16 @@ class Activation:
                 f"{self.name} is not differentiable to order {order} at some of these points: it needs "
                 f"{self.domain}. Keep the argument inside that domain, or ask for order=0"
             )
-        v, w, *partials = self.rule(u, xp, **{**self.parameters, **parameters})
+        if self.rule is None:
+            return *_pair_from_derivatives(self, u, xp, order), {}
+        found = self.rule(u, xp, **{**self.parameters, **parameters})
+        kinds = [type(s).__name__ for s in found] if isinstance(found, tuple) else type(found).__name__
+        if kinds not in (["Series"] * 2, ["Series"] * 2 + ["dict"]):
+            raise TypeError(
+                f"the rule of {self.name} must return (v, w) or (v, w, partials): two Series, and a dict of name → "
+                f"Series; it returned {kinds}"
+            )
+        v, w, *partials = found
         return v, w, partials[0] if partials else {}
 
 
@@ -70,9 +81,13 @@ def _tanh(u: Series, xp: Any) -> Pair:
 
 
 def _sigmoid(u: Series, xp: Any) -> Pair:
+    # About its centre, c = σ − 1/2 = tanh(u/2)/2, so that w = 1/4 − c². In w = σ − σ² the two terms of
+    # every w_k, v_k and 2 σ_0 v_k, cancel where u is small; here the factor c_0 is small and accurate.
     decay = xp.exp(-xp.abs(u[0]))
     value = xp.where(u[0] < 0, decay, decay * 0 + 1) / (1 + decay)
-    return solve(u, value, lambda v: v - v * v, w0=decay / ((1 + decay) * (1 + decay)))
+    sech_squared = decay / ((1 + decay) * (1 + decay))
+    c, w = solve(u, xp.tanh(u[0] / 2) / 2, lambda c: 0.25 - c * c, w0=sech_squared)
+    return _with_value(c, value), w
 
 
 def _exp(u: Series, xp: Any) -> Pair:
@@ -159,9 +174,28 @@ def _atan(u: Series, xp: Any) -> Pair:
     return integrate(u.derivative() / (1 + u * u), xp.atan(u[0])), w
 
 
+def _inverse_root(d: Series, xp: Any) -> Series:
+    """d^(−1/2) by equation (4.9), O(n) on a line where d has three terms; 1/√d would cost O(n²) there.
+
+    And √d has cancelling coefficients where d is nearly a square, as 1 + u² is for large u.
+    """
+
+    @cache
+    def solution() -> Series:
+        return solve(d, 1 / xp.sqrt(d[0]), lambda w: -0.5 * w / d)[0]
+
+    # Made when first asked for: at the end of a domain the value is wanted, and this has none.
+    return Series((), lambda k: solution()[k])
+
+
+def _one_minus_square(u: Series) -> Series:
+    # Coefficient 0 as (1 − u)(1 + u), for 1 − u² cancels near the ends of the domain; the others as those of
+    # −u², for in the product the terms of the first, u_1 (1 − u_0) and u_1 (1 + u_0), cancel for small u.
+    return _with_value(-(u * u), (1 - u[0]) * (1 + u[0]))
+
+
 def _asin(u: Series, xp: Any) -> Pair:
-    # (1 − u)(1 + u) and not 1 − u², which cancels near the ends of the domain.
-    w = 1 / square_root((1 - u) * (1 + u), xp.sqrt((1 - u[0]) * (1 + u[0])))
+    w = _inverse_root(_one_minus_square(u), xp)
     return integrate(w * u.derivative(), xp.asin(u[0])), w
 
 
@@ -171,17 +205,17 @@ def _acos(u: Series, xp: Any) -> Pair:
 
 
 def _asinh(u: Series, xp: Any) -> Pair:
-    w = 1 / square_root(1 + u * u, xp.sqrt(1 + u[0] * u[0]))
+    w = _inverse_root(1 + u * u, xp)
     return integrate(w * u.derivative(), xp.asinh(u[0])), w
 
 
 def _acosh(u: Series, xp: Any) -> Pair:
-    w = 1 / square_root((u - 1) * (u + 1), xp.sqrt((u[0] - 1) * (u[0] + 1)))
+    w = _inverse_root(-_one_minus_square(u), xp)
     return integrate(w * u.derivative(), xp.acosh(u[0])), w
 
 
 def _atanh(u: Series, xp: Any) -> Pair:
-    denominator = (1 - u) * (1 + u)
+    denominator = _one_minus_square(u)
     return integrate(u.derivative() / denominator, xp.atanh(u[0])), 1 / denominator
 
 
@@ -216,19 +250,20 @@ def _square(u: Series, xp: Any) -> Pair:
 
 
 def _softsign(u: Series, xp: Any) -> Pair:
-    positive = u[0] >= 0
-    # u/(1 + |u|) = ±(1 − 1/(1 ± u)), but from the quotient, which keeps the digits of a small u.
-    denominator = 1 + select(xp.where, positive, u, -u)
-    inverse = 1 / denominator
-    return u / denominator, inverse * inverse
+    # v from its derivative: in the quotient u/(1 + |u|) the terms of v_1, u_1 and v_0 u_1, cancel for large
+    # u, and in 1 − 1/(1 + |u|) the terms of v_0 for small u.
+    inverse = 1 / (1 + select(xp.where, u[0] >= 0, u, -u))
+    w = inverse * inverse
+    return integrate(w * u.derivative(), u[0] / (1 + xp.abs(u[0]))), w
 
 
 def _snake(u: Series, xp: Any, a: Array) -> tuple[Series, Series, dict[str, Series]]:
-    sine, cosine = _sin(u * a, xp)
-    sine_squared = sine * sine
-    sine_double = 2 * (sine * cosine)
+    # sin² = (1 − cos 2au)/2 spares the products; its coefficient 0 is the square, which does not cancel.
+    sine, cosine = _sin(u * (2 * a), xp)
+    root = xp.sin(u[0] * a)
+    sine_squared = _with_value(-0.5 * cosine, root * root)
     v = u + sine_squared * (1 / a)
-    return v, 1 + sine_double, {"a": u * sine_double * (1 / a) - sine_squared * (1 / (a * a))}
+    return v, 1 + sine, {"a": u * sine * (1 / a) - sine_squared * (1 / (a * a))}
 
 
 def _adaptive_tanh(u: Series, xp: Any, a: Array) -> tuple[Series, Series, dict[str, Series]]:
@@ -254,10 +289,12 @@ def relu_power(p: int) -> Activation:
         active = u[0] > 0
         zero = Series([u[0] * 0])
         one = Series([u[0] * 0 + 1])
-        slope = one if p == 1 else p * u ** (p - 1)
-        return select(xp.where, active, u**p, zero), select(xp.where, active, slope, zero)
+        # The power of the other branch is clipped so that it cannot overflow where unused.
+        clipped = _with_value(u, xp.where(active, u[0], u[0] * 0))
+        slope = one if p == 1 else p * clipped ** (p - 1)
+        return select(xp.where, active, clipped**p, zero), select(xp.where, active, slope, zero)
 
-    return Activation("relu" if p == 1 else f"relu{p}", rule, "theory.md section 4.4 (piecewise)")
+    return Activation("relu" if p == 1 else f"relu{p}", rule, "theory.md (4.12), piecewise")
 
 
 def elu(alpha: float = 1.0) -> Activation:
@@ -274,7 +311,7 @@ def elu(alpha: float = 1.0) -> Activation:
         one = Series([u[0] * 0 + 1])
         return select(xp.where, positive, u, v * alpha), select(xp.where, positive, one, w * alpha)
 
-    return Activation("elu", rule, "theory.md section 4.4 (piecewise)")
+    return Activation("elu", rule, "theory.md (4.12), piecewise")
 
 
 def power(p: float) -> Activation:
@@ -292,8 +329,8 @@ def power(p: float) -> Activation:
     return Activation(
         f"power({p})",
         rule,
-        "theory.md equation (4.9)",
-        singular=(lambda u0, xp: u0 == 0) if whole else (lambda u0, xp: u0 <= 0),
+        "theory.md (4.9)",
+        singular=(lambda u0, _: u0 == 0) if whole else (lambda u0, _: u0 <= 0),
         domain="u ≠ 0" if whole else "u > 0",
     )
 
@@ -304,7 +341,7 @@ def _whole_power(p: int) -> Activation:
             return Series([u[0] * 0 + 1]), Series([u[0] * 0])
         return u**p, Series([u[0] * 0 + 1]) if p == 1 else p * u ** (p - 1)
 
-    return Activation(f"power({p})", rule, "theory.md equation (2.1)")
+    return Activation(f"power({p})", rule, "theory.md (2.1)")
 
 
 def _polynomial_tower(name: str, slope: tuple[int, ...]) -> Callable[[Array, int, Any], Sequence[Array]]:
@@ -313,6 +350,13 @@ def _polynomial_tower(name: str, slope: tuple[int, ...]) -> Callable[[Array, int
         return tower(value[0], slope, order)
 
     return towers
+
+
+def _sigmoid_tower(u0: Array, order: int, xp: Any) -> Sequence[Array]:
+    # σ(u) = (1 + tanh(u/2))/2. The polynomials in σ itself cancel near σ = 1/2: 4 digits at order 10.
+    value, _, _ = get("sigmoid").pair(Series([u0]), xp, 0)
+    derivatives = tower(xp.tanh(u0 / 2), (1, 0, -1), order)
+    return [value[0], *(derivatives[m] / 2.0 ** (m + 1) for m in range(1, order + 1))]
 
 
 def _sin_tower(u0: Array, order: int, xp: Any) -> Sequence[Array]:
@@ -330,7 +374,7 @@ def _enter(name: str, rule: Callable[..., Any], equation: str, **more: Any) -> N
 
 
 _enter("tanh", _tanh, "(4.1)", towers=_polynomial_tower("tanh", (1, 0, -1)))
-_enter("sigmoid", _sigmoid, "(4.2)", towers=_polynomial_tower("sigmoid", (0, 1, -1)))
+_enter("sigmoid", _sigmoid, "(4.2)", towers=_sigmoid_tower)
 _enter("exp", _exp, "(4.3)", towers=_polynomial_tower("exp", (0, 1)))
 _enter("expm1", _expm1, "(4.3)")
 _enter("sin", _sin, "(2.4)", towers=_sin_tower)
@@ -348,20 +392,20 @@ _enter("gelu_tanh", _gelu_tanh, "(4.7), the tanh form")
 _enter("mish", _mish, "(4.5), u tanh(softplus u)")
 _enter("atan", _atan, "(4.8)")
 _enter("asinh", _asinh, "(4.8)")
-_enter("softsign", _softsign, "(4.10), u/(1+|u|), piecewise: at 0 the right branch from order 2 up")
+_enter("softsign", _softsign, "(4.10), u/(1+|u|), piecewise (4.12): at 0 the right branch from order 2 up")
 _enter("square", _square, "(2.1)")
 _enter("snake", _snake, "(4.11), u + sin²(a u)/a, learnable a", parameters={"a": 1.0})
 _enter("adaptive_tanh", _adaptive_tanh, "(4.11), tanh(a u), learnable a", parameters={"a": 1.0})
 _enter("asin", _asin, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
 _enter("acos", _acos, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
 _enter("atanh", _atanh, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
-_enter("acosh", _acosh, "(4.8)", singular=lambda u0, xp: u0 <= 1, domain="u > 1")
-_enter("log", _log, "(4.8)", singular=lambda u0, xp: u0 <= 0, domain="u > 0")
-_enter("log1p", _log1p, "(4.8)", singular=lambda u0, xp: u0 <= -1, domain="u > -1")
-_enter("log2", _scaled_log("log2", 2), "(4.8)", singular=lambda u0, xp: u0 <= 0, domain="u > 0")
-_enter("log10", _scaled_log("log10", 10), "(4.8)", singular=lambda u0, xp: u0 <= 0, domain="u > 0")
-_enter("sqrt", _sqrt, "(2.5)", singular=lambda u0, xp: u0 <= 0, domain="u > 0")
-_enter("reciprocal", _reciprocal, "(2.2)", singular=lambda u0, xp: u0 == 0, domain="u ≠ 0")
+_enter("acosh", _acosh, "(4.8)", singular=lambda u0, _: u0 <= 1, domain="u > 1")
+_enter("log", _log, "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("log1p", _log1p, "(4.8)", singular=lambda u0, _: u0 <= -1, domain="u > -1")
+_enter("log2", _scaled_log("log2", 2), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("log10", _scaled_log("log10", 10), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("sqrt", _sqrt, "(2.5)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("reciprocal", _reciprocal, "(2.2)", singular=lambda u0, _: u0 == 0, domain="u ≠ 0")
 for _activation in (elu(), *map(relu_power, range(1, 6))):
     _TABLE[_activation.name] = _activation
 
@@ -426,7 +470,8 @@ def register(
       name to the series of ∂f/∂parameter.
     - ``ode(v, u) -> w`` with ``primal(u0, xp) -> v0``: the right-hand side of f′ as a function of v = f(u)
       and u, such as ``lambda v, u: 1 - v * v`` for tanh.
-    - ``derivatives(u0, order, xp) -> [f(u0), f′(u0), …, f^(order)(u0)]``: combined by Faà di Bruno.
+    - ``derivatives(u0, order, xp) -> [f(u0), f′(u0), …, f^(order)(u0)]``: combined with the powers of u − u_0,
+      equation (5.4). It is asked for one order more than the jet's only where a gradient is taken.
 
     Raises ValueError for a name that is taken (unless ``replace=True``) and for anything but exactly one
     description.
@@ -436,17 +481,13 @@ def register(
     given = [kind for kind, value in {"pair": pair, "ode": ode, "derivatives": derivatives}.items() if value]
     if len(given) != 1:
         raise ValueError(f"register takes exactly one of pair=, ode= and derivatives=; got {given or 'none'}")
-    if (ode is None) != (primal is None):
+    if ode is not None and primal is None:
         raise ValueError("ode= needs primal=, the function itself: primal=lambda u0, xp: …")
+    if primal is not None and ode is None:
+        raise ValueError("primal= goes with ode= only; pair= and derivatives= give the function themselves")
     if parameters and pair is None:
         raise ValueError("learnable parameters need pair=, which returns their partials too")
-    if ode is not None and primal is not None:
-        rule: Callable[..., Any] = _rule_from_ode(ode, primal)
-    elif derivatives is not None:
-        rule = _rule_from_derivatives(derivatives)
-    else:
-        assert pair is not None
-        rule = pair
+    rule = pair if ode is None or primal is None else _rule_from_ode(ode, primal)
     _TABLE[name] = Activation(
         name, rule, source, dict(parameters or {}), singular=singular, domain=domain, towers=derivatives
     )
@@ -457,26 +498,45 @@ def _rule_from_ode(
     ode: Callable[[Series, Series], Series], primal: Callable[[Array, Any], Array]
 ) -> Callable[..., Pair]:
     def rule(u: Series, xp: Any) -> Pair:
-        return solve(u, primal(u[0], xp), lambda v: ode(v, u))
+        def slope(v: Series) -> Series:
+            w = ode(v, u)
+            return w if isinstance(w, Series) else Series([u[0] * 0 + w])
+
+        return solve(u, primal(u[0], xp), slope)
 
     return rule
 
 
-def _rule_from_derivatives(derivatives: Callable[[Array, int, Any], Sequence[Array]]) -> Callable[..., Pair]:
-    def rule(u: Series, xp: Any) -> Pair:
-        known: list[Array] = []
+def _pair_from_derivatives(kind: Activation, u: Series, xp: Any, order: int) -> Pair:
+    """v_k = Σ_{m≤k} f^(m)(u_0)/m! ((u − u_0)^m)_k, equation (5.4), and w likewise from f^(m+1)."""
+    known: list[Array] = []
 
-        def outer(m: int) -> Array:
-            if len(known) <= m:
-                # The user's function gives all orders at once; asking ahead keeps the calls few.
-                known[:] = derivatives(u[0], max(m, 2 * len(known)), xp)
-            return known[m]
+    def outer(m: int) -> Array:
+        if len(known) <= m:
+            # The user's function gives all orders at once: ask for what the jet needs, and for one more
+            # only when w_n is wanted, for it may be a table that ends there.
+            wanted = max(m, order)
+            assert kind.towers is not None
+            known[:] = kind.towers(u[0], wanted, xp)
+            if len(known) <= wanted:
+                raise ValueError(
+                    f"derivatives(u0, {wanted}, xp) of {kind.name!r} returned {len(known)} entries; "
+                    f"it must return {wanted + 1}: f(u0), f′(u0), …, f^({wanted})(u0)"
+                )
+        return known[m]
 
-        def coefficient(k: int, shift: int) -> Array:
-            zero = u[0] * 0
-            inner = [zero if u[j] is None else u[j] * float(math.factorial(j)) for j in range(k + 1)]
-            return compose([outer(m + shift) for m in range(k + 1)], inner)[k] / float(math.factorial(k))
+    # Without coefficient 0 the m-th power begins at order m, and on a line it has that term alone.
+    powers = [Series([None], u.__getitem__)]
 
-        return Series((), lambda k: coefficient(k, 0)), Series((), lambda k: coefficient(k, 1))
+    def coefficient(k: int, shift: int) -> Array:
+        if k == 0:
+            return outer(shift)
+        total = None
+        for m in range(1, k + 1):
+            if len(powers) < m:
+                powers.append(powers[-1] * powers[0])
+            if powers[m - 1][k] is not None:
+                total = add(total, outer(m + shift) / float(math.factorial(m)) * powers[m - 1][k])
+        return total
 
-    return rule
+    return Series((), lambda k: coefficient(k, 0)), Series((), lambda k: coefficient(k, 1))

@@ -3,16 +3,29 @@
 Floor 1: knows the standard's names and nothing of what the rules compute. ``Jet`` and ``Variable`` are
 both such objects: operators, ``xp.sin(a)`` for the namespace the object names, and NumPy's
 ``np.sin(a)`` and ``np.mean(a)`` all arrive at the same rule.
+
+Objects nest: a jet's coefficients may be variables of a gradient, a variable's value may be a jet, and
+so on to any depth. Every call that starts a differentiation numbers its objects with a new *level*. In
+an operation on several objects the highest level's rule is used, and to it all others are plain
+arrays; that keeps apart derivatives with respect to different variables.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ntaylor.namespace import MissingRule, array_namespace
+from ntaylor.namespace import MissingRule, array_namespace, is_array
 
-__all__ = ["ArrayObject", "Namespace", "apply", "objects_in", "unwrapped_namespace"]
+__all__ = ["HELD", "ArrayObject", "Namespace", "apply", "new_level", "objects_in", "unwrapped_namespace"]
+
+new_level: Callable[[], float] = itertools.count(1).__next__
+"""The level of a differentiation that starts now, above those that are under way."""
+
+HELD = math.inf
+"""The level of jets that the caller holds, made by hand or returned: all in one t, outside of all others."""
 
 # NumPy's names that differ from the standard's.
 _NUMPY_NAMES = {
@@ -26,7 +39,9 @@ _NUMPY_NAMES = {
     "arctanh": "atanh",
     "amax": "max",
     "amin": "min",
+    "around": "round",
     "concatenate": "concat",
+    "cumsum": "cumulative_sum",
     "expit": "sigmoid",
     "float_power": "pow",
     "fabs": "abs",
@@ -37,13 +52,21 @@ _NUMPY_NAMES = {
     "transpose": "permute_dims",
     "true_divide": "divide",
 }
+_NUMPY_OPTIONS = {"a_min": "min", "a_max": "max", "ddof": "correction"}
+
+# Where NumPy takes the axis that is keyword-only in the standard: its place among the arguments.
+_AXIS_PLACE = dict.fromkeys(("repeat", "roll", "take"), 2)
+_AXIS_PLACE |= dict.fromkeys(
+    "all any argmax argmin concat cumulative_sum expand_dims flip max mean min squeeze stack std sum var".split(),  # noqa: SIM905
+    1,
+)
 
 # What a namespace offers that does not take one of our objects: it is the underlying library's.
 _PASSED_THROUGH = frozenset(
     """e inf nan newaxis pi
     bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128
     arange empty eye full linspace meshgrid ones tri zeros
-    can_cast finfo iinfo isdtype from_dlpack __array_api_version__ __array_namespace_info__""".split()
+    can_cast finfo iinfo isdtype from_dlpack __array_api_version__ __array_namespace_info__""".split()  # noqa: SIM905
 )
 
 
@@ -57,26 +80,34 @@ def objects_in(values: Any) -> Iterator[ArrayObject]:
 
 
 def apply(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call the rule ``name`` of the outermost kind of object among the arguments.
+    """Call the rule ``name`` of the object of the highest level among the arguments.
 
     Without any object among them it is the underlying library's own function.
     """
-    objects = list(objects_in((*args, *kwargs.values())))
-    if not objects:
-        return getattr(array_namespace(*args), name)(*args, **kwargs)
-    kind = type(max(objects, key=lambda a: a._precedence))
+    top = max(objects_in((*args, *kwargs.values())), key=lambda a: a.level, default=None)
+    if top is None:
+        return getattr(unwrapped_namespace((args, list(kwargs.values()))), name)(*args, **kwargs)
+    kind = type(top)
     if not kind._has_rule(name):
         raise MissingRule(kind._missing(name))
-    return kind._apply(name, args, kwargs)
+    return kind._apply(name, args, kwargs, top.level)
 
 
 def unwrapped_namespace(values: Any) -> Any:
-    """The namespace to compute in on ``values``, arrays and objects of lower precedence mixed."""
-    values = [v for v in values if hasattr(v, "shape")]
-    objects = list(objects_in(values))
-    if objects:
-        return max(objects, key=lambda a: a._precedence).__array_namespace__()
-    return array_namespace(*values)
+    """The namespace to compute in on ``values``: arrays and objects of any level, in nested lists.
+
+    It is that of the highest level's object, whose rules take all the others as arrays.
+    """
+    top = max(objects_in(values), key=lambda a: a.level, default=None)
+    return array_namespace(*_arrays_in(values)) if top is None else top.__array_namespace__()
+
+
+def _arrays_in(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _arrays_in(value)
+        elif is_array(value):
+            yield value
 
 
 class Namespace:
@@ -107,17 +138,26 @@ class Namespace:
         return f"<namespace {self.__name__}>"
 
 
+def _operator(name: str, swapped: bool = False) -> Callable[..., Any]:
+    def method(self: ArrayObject, *others: Any) -> Any:
+        if any(other is None or isinstance(other, (str, list, tuple, dict)) for other in others):
+            return NotImplemented
+        return apply(name, (*others, self) if swapped else (self, *others), {})
+
+    return method
+
+
 class ArrayObject:
     """Operators and protocols; subclasses give ``_apply``, ``_has_rule``, ``_missing`` and ``_like``."""
 
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]
 
-    _precedence = 0
-    """Of two kinds in one operation the higher one's rule is used; it treats the other as an array."""
+    level: float
 
     @classmethod
-    def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
+        """The rule ``name`` on arguments of which those of ``level`` are objects of this kind."""
         raise NotImplementedError
 
     @classmethod
@@ -157,11 +197,11 @@ class ArrayObject:
         return self._like.device
 
     @property
-    def T(self) -> Any:
+    def T(self) -> Any:  # noqa: N802 the standard's name
         return apply("permute_dims", (self, tuple(reversed(range(self.ndim)))), {})
 
     @property
-    def mT(self) -> Any:
+    def mT(self) -> Any:  # noqa: N802
         return apply("matrix_transpose", (self,), {})
 
     def __len__(self) -> int:
@@ -175,6 +215,8 @@ class ArrayObject:
         return iter(apply("unstack", (self,), {}))
 
     def __getitem__(self, key: Any) -> Any:
+        if any(True for _ in objects_in([key])):
+            raise TypeError(f"an index cannot be a {type(self).__name__}: index with integers, slices or masks")
         return apply("getitem", (self, key), {})
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -185,18 +227,29 @@ class ArrayObject:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
-        if method != "__call__" or kwargs:
+        if method != "__call__" or kwargs.keys() - {"axis"}:
             asked = f"np.{name}.{method}" if method != "__call__" else f"np.{name}({', '.join(kwargs)}=…)"
             raise MissingRule(self._missing(asked))
-        return self._numpy_call(name, inputs, {})
+        return self._numpy_call(name, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self._numpy_call(func.__name__, args, kwargs)
 
     def _numpy_call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name in ("shape", "ndim", "size") and len(args) == 1 and not kwargs:
+            return getattr(self, name)
+        # NumPy's way of saying it, in the standard's words.
+        kwargs = {_NUMPY_OPTIONS.get(key, key): value for key, value in kwargs.items()}
+        if kwargs.pop("out", None) is not None:
+            raise MissingRule(self._missing(f"np.{name}(out=…)"))
         name = _NUMPY_NAMES.get(name, name)
-        if name == "permute_dims" and len(args) == 1 and not kwargs:
+        place = _AXIS_PLACE.get(name)
+        if place is not None and len(args) == place + 1:
+            args, kwargs["axis"] = args[:place], args[place]
+        if name == "permute_dims" and len(args) == 1 and kwargs.get("axes") is None:
             return self.T
+        if name == "cumulative_sum" and kwargs.get("axis") is None:
+            args, kwargs["axis"] = (apply("reshape", (args[0], (-1,)), {}),), 0
         return apply(name, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
@@ -230,39 +283,18 @@ class ArrayObject:
         return apply("sum", (self,), {"axis": axis, "keepdims": keepdims})
 
     def reshape(self, *shape: Any) -> Any:
-        return apply("reshape", (self, shape[0] if len(shape) == 1 and shape[0] != -1 else shape), {})
+        return apply("reshape", (self, shape if isinstance(shape[0], int) else shape[0]), {})
 
-
-def _operator(name: str, swapped: bool = False) -> Callable[..., Any]:
-    def method(self: ArrayObject, *others: Any) -> Any:
-        if any(isinstance(other, (str, list, tuple, dict)) for other in others):
-            return NotImplemented
-        return apply(name, (*others, self) if swapped else (self, *others), {})
-
-    return method
-
-
-for _name, _rule in {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "pow": "pow",
-    "matmul": "matmul",
-    "floordiv": "floor_divide",
-    "mod": "remainder",
-}.items():
-    setattr(ArrayObject, f"__{_name}__", _operator(_rule))
-    setattr(ArrayObject, f"__r{_name}__", _operator(_rule, swapped=True))
-for _name, _rule in {
-    "neg": "negative",
-    "pos": "positive",
-    "abs": "abs",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}.items():
-    setattr(ArrayObject, f"__{_name}__", _operator(_rule))
+    __add__, __radd__ = _operator("add"), _operator("add", swapped=True)
+    __sub__, __rsub__ = _operator("subtract"), _operator("subtract", swapped=True)
+    __mul__, __rmul__ = _operator("multiply"), _operator("multiply", swapped=True)
+    __truediv__, __rtruediv__ = _operator("divide"), _operator("divide", swapped=True)
+    __pow__, __rpow__ = _operator("pow"), _operator("pow", swapped=True)
+    __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", swapped=True)
+    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _operator("floor_divide", swapped=True)
+    __mod__, __rmod__ = _operator("remainder"), _operator("remainder", swapped=True)
+    __neg__, __pos__, __abs__ = _operator("negative"), _operator("positive"), _operator("abs")
+    __lt__, __le__ = _operator("less"), _operator("less_equal")
+    __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
+    __eq__ = _operator("equal")
+    __ne__ = _operator("not_equal")

@@ -10,10 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from ntaylor import gradients
-from ntaylor.array_object import ArrayObject
+from ntaylor.array_object import HELD, new_level
 from ntaylor.dispatch import adapter_for
-from ntaylor.jets import Jet, new_level
-from ntaylor.namespace import array_namespace, as_floating, broadcast_shapes, check_order, check_same_kind, describe, is_array
+from ntaylor.jets import Jet
+from ntaylor.namespace import (
+    array_namespace,
+    as_floating,
+    broadcast_shapes,
+    check_order,
+    check_same_kind,
+    describe,
+    is_array,
+)
 from ntaylor.networks import is_network
 
 __all__ = ["derivatives", "jet", "value_and_grad"]
@@ -55,6 +63,8 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
     order = check_order(order)
     if not callable(f):
         raise TypeError(f"f must be a function or a network, got {describe(f)}: call derivatives(f, x, order)")
+    if isinstance(x, Jet) and x.level == HELD:
+        raise TypeError("x is a Jet made outside of this call: f(x) is the jet of f along it; or pass x.primal")
     x = as_floating(x, "x")
     # To a network of several inputs a vector is one point, not a batch of scalars.
     scalars = x.ndim < 2 and getattr(f, "width_in", 1) in (1, None)
@@ -65,17 +75,22 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
     start = Jet(coefficients, order, level=new_level())
     push = adapter_for(x).push
     result = f(start) if push is None else push(f, start)
-    if isinstance(result, Jet) and result.level == start.level:
-        return result
+    if isinstance(result, Jet) and result.level >= start.level:
+        if result.level > start.level:
+            raise TypeError(
+                "f returned a Jet made inside it: return its .primal, .coefficients or .derivatives instead"
+            )
+        return Jet(result._series, result.order)
     if not is_array(result) and not isinstance(result, (int, float)):
         raise TypeError(f"f must return one array, it returned a {type(result).__name__}: differentiate each output")
     # f does not depend on x: its jet is a constant.
-    xp = array_namespace(x)
-    return Jet([result if is_array(result) else xp.zeros_like(x) + result], order)
+    return Jet([result if is_array(result) else array_namespace(x).zeros_like(x) + result], order)
 
 
 def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
     if direction is None:
+        if not scalars and x.ndim == 0:
+            raise ValueError("x is one number and the network takes several: pass x of shape (batch, d) or (d,)")
         if not scalars:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, so its points have {x.shape[-1]} coordinates: pass the direction to "
@@ -85,10 +100,11 @@ def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
             )
         return array_namespace(x).ones_like(x[:1, ...] if x.ndim > 1 else x if x.ndim == 0 else x[:1])
     if not is_array(direction):
-        raise TypeError(f"direction must be an array like x, got {type(direction).__name__}: pass xp.asarray(direction)")
+        raise TypeError(
+            f"direction must be an array like x, got {type(direction).__name__}: pass xp.asarray(direction)"
+        )
     direction = as_floating(direction, "direction")
-    if not isinstance(x, ArrayObject) and not isinstance(direction, ArrayObject):
-        check_same_kind(x=x, direction=direction)
+    check_same_kind(x=x, direction=direction)
     try:
         fits = broadcast_shapes(tuple(x.shape), tuple(direction.shape)) == tuple(x.shape)
     except ValueError:
@@ -108,8 +124,8 @@ def derivatives(f: Callable[[Any], Any], x: Array, order: int, direction: Array 
     those of :func:`jet`.
 
     >>> import numpy as np, ntaylor as nt
-    >>> nt.derivatives(np.sin, np.asarray(0.0), 3)
-    array([ 0.,  1.,  0., -1.])
+    >>> nt.derivatives(lambda x: x**3, np.asarray(2.0), 4)
+    array([ 8., 12., 12.,  6.,  0.])
     """
     return jet(f, x, order, direction).derivatives
 

@@ -74,7 +74,8 @@ def adapter_for(*arrays: Any) -> Adapter:
     """The adapter with the highest priority among those of the given arrays (``None`` is passed over)."""
     best = _CORE
     for array in arrays:
-        adapter = _adapter_of_type(type(array))
+        kind: type = type(array)
+        adapter = _adapter_of_type(kind)
         if best is _CORE or adapter.priority > best.priority:
             best = adapter
     return best

@@ -19,13 +19,23 @@ Derivatives = list[Any]
 """[u, u′, …, u^(n)], anything that adds and multiplies."""
 
 
+def _factor(coefficient: int) -> float:
+    """An integer that any array library can multiply by, and fractions exactly as long as it is below 2^53.
+
+    Larger ones do not fit the integers of the libraries, and become floats.
+    """
+    return coefficient if abs(coefficient) < 2**53 else float(coefficient)
+
+
 def compose(outer: Sequence[Any], inner: Sequence[Any]) -> Derivatives:
     """Derivatives 0..n of f(u(t)) from f^(m)(u) (``outer``) and u^(m) (``inner``), equation (5.1).
 
-    Both sequences must be equally long, n + 1; ValueError otherwise.
+    Both sequences must be equally long, n + 1 >= 1; ValueError otherwise.
     """
-    if len(outer) != len(inner):
-        raise ValueError(f"outer has {len(outer)} derivatives and inner {len(inner)}; pass equally many")
+    if len(outer) != len(inner) or not outer:
+        raise ValueError(
+            f"outer has {len(outer)} derivatives and inner {len(inner)}; pass equally many, at least the values"
+        )
     powers: dict[tuple[int, int], Any] = {}
 
     def power(j: int, p: int) -> Any:
@@ -40,7 +50,7 @@ def compose(outer: Sequence[Any], inner: Sequence[Any]) -> Derivatives:
             product = outer[outer_order]
             for j, p in parts:
                 product = product * power(j, p)
-            term = product if coefficient == 1 else product * float(coefficient)
+            term = product if coefficient == 1 else product * _factor(coefficient)
             total = term if total is None else total + term
         result.append(total)
     return result
@@ -52,7 +62,7 @@ def tower(value: Any, slope: tuple[int, ...], order: int) -> Derivatives:
     for polynomial in derivative_polynomials(slope, order):
         total = None
         for coefficient in reversed(polynomial):  # Horner's scheme
-            total = value * 0.0 + float(coefficient) if total is None else total * value + float(coefficient)
+            total = value * 0 + _factor(coefficient) if total is None else total * value + _factor(coefficient)
         result.append(total)
     return result
 

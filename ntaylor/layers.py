@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.namespace import array_namespace, sum_to_shape
+from ntaylor.array_object import unwrapped_namespace
+from ntaylor.namespace import sum_to_shape
 from ntaylor.series import Series, add, correlate, sin_cos
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Periodic",
     "Residual",
     "Scale",
+    "Sum",
 ]
 
 Array = Any
@@ -36,8 +39,9 @@ Gradients = dict[str, Array]
 Pullback = Callable[..., tuple[Coefficients, Gradients]]
 """(cotangents of the output coefficients, per_sample=False) -> (those of the input, of the parameters).
 
-With ``per_sample=True`` the parameters' gradients are not summed over the batch: a gradient has shape
-(…, batch, *parameter.shape), where … are leading axes of the cotangents.
+Cotangents have the shapes of their coefficients, or shapes that broadcasting those gives; ``None`` is a
+zero one. With ``per_sample=True`` they have shapes (…, batch, features), nothing is summed over the batch,
+and a parameter's gradient has shape (…, batch, *parameter.shape); … are leading axes of the cotangents.
 """
 
 
@@ -70,61 +74,69 @@ class Dense(Layer):
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
-        xp = array_namespace(weight)
-        present = [k for k, c in enumerate(u) if c is not None]
-        rows = _joined_rows(xp, [u[k] for k in present])
-        shapes = [(*u[k].shape[:-1], weight.shape[1]) for k in present]
-        v: Coefficients = [None] * len(u)
-        for k, product in zip(present, _split_rows(xp, rows @ weight, shapes), strict=True):
-            v[k] = product
+        xp = unwrapped_namespace([*u, weight])
+        v = _products(xp, u, weight)
         if bias is not None:
             v[0] = v[0] + bias
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            gradients: Gradients = {}
-            given = [k for k in present if k < len(cotangent) and cotangent[k] is not None]
+            given = [None if x is None else z for x, z in zip_longest(u, cotangent[: len(u)])]
+            if not per_sample:
+                given = _matched(given, v)
+            u_bar = _products(xp, given, weight.T)
+            z_bar = [z for z in given if z is not None]
+            if not z_bar:
+                return u_bar, {name: xp.zeros_like(p) for name, p in self.parameters.items()}
+            inputs = [x for x, z in zip(u, given, strict=True) if z is not None]
             if per_sample:
-                given_z = [cotangent[k] for k in given]
-                gradients["weight"] = _outer_per_sample(xp, [u[k] for k in given], given_z)
-                if bias is not None:
-                    gradients["bias"] = cotangent[0] if 0 in given else given_z[0] * 0
+                gradients = {"weight": _outer_per_sample(xp, inputs, z_bar, u[0].shape)}
             else:
-                given_z = [sum_to_shape(cotangent[k], v[k].shape) for k in given]
-                joined = _joined_rows(xp, given_z)
-                left = rows if given == present else _joined_rows(xp, [u[k] for k in given])
-                gradients["weight"] = left.T @ joined
-                if bias is not None:
-                    zero = xp.zeros_like(bias)
-                    gradients["bias"] = sum_to_shape(given_z[0], bias.shape) if 0 in given else zero
-            result: Coefficients = [None] * len(u)
-            shapes_in = [(*z.shape[:-1], weight.shape[0]) for z in given_z]
-            products = _split_rows(xp, _joined_rows(xp, given_z) @ weight.T, shapes_in)
-            for k, product in zip(given, products, strict=True):
-                result[k] = product
-            return result, gradients
+                gradients = {"weight": _rows(xp, inputs).T @ _rows(xp, z_bar)}
+            if bias is not None:
+                of_bias = xp.zeros_like(z_bar[0]) if given[0] is None else given[0]
+                gradients["bias"] = of_bias if per_sample else sum_to_shape(of_bias, bias.shape)
+            return u_bar, gradients
 
         return v, pullback
 
 
-def _joined_rows(xp: Any, coefficients: Coefficients) -> Array:
+def _products(xp: Any, u: Coefficients, weight: Array) -> Coefficients:
+    """u_k @ weight for every coefficient that is there, in one matrix product."""
+    present = [c for c in u if c is not None]
+    if not present:
+        return [None] * len(u)
+    rows = _rows(xp, present) @ weight
+    v: Coefficients = []
+    start = 0
+    for c in u:
+        if c is None:
+            v.append(None)
+            continue
+        shape = (*c.shape[:-1], weight.shape[1])
+        stop = start + math.prod(shape[:-1])
+        v.append(xp.reshape(rows[start:stop, :], shape))
+        start = stop
+    return v
+
+
+def _rows(xp: Any, coefficients: Coefficients) -> Array:
     if len(coefficients) == 1 and coefficients[0].ndim == 2:
         return coefficients[0]
-    return xp.concat([xp.reshape(c, (-1, c.shape[-1])) for c in coefficients])
+    return xp.concat([xp.reshape(c, (math.prod(c.shape[:-1]), c.shape[-1])) for c in coefficients])
 
 
-def _split_rows(xp: Any, rows: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    parts, start = [], 0
-    for shape in shapes:
-        count = math.prod(shape[:-1])
-        parts.append(xp.reshape(rows[start : start + count, :], shape))
-        start += count
-    return parts
-
-
-def _outer_per_sample(xp: Any, u: Coefficients, z: Coefficients) -> Array:
+def _outer_per_sample(xp: Any, u: Coefficients, z: Coefficients, shape: tuple[int, ...]) -> Array:
     """Σ_k u_k ⊗ z̄_k for every sample, as one batched matrix product over k: (…, batch, in, out)."""
-    left = xp.stack([xp.broadcast_to(c, (z[0].shape[-2], c.shape[-1])) for c in u], axis=-1)
+    left = xp.stack([xp.broadcast_to(c, shape) for c in u], axis=-1)
     return left @ xp.stack(z, axis=-2)
+
+
+def _matched(cotangent: Coefficients, like: Coefficients) -> Coefficients:
+    """Cotangents summed to the shapes of the coefficients they belong to; none for structural zeros."""
+    return [
+        None if c is None or x is None else sum_to_shape(c, x.shape)
+        for c, x in zip_longest(cotangent[: len(like)], like)
+    ]
 
 
 class Activate(Layer):
@@ -147,15 +159,13 @@ class Activate(Layer):
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         parameters = self.parameters
-        xp = array_namespace(*u)
+        xp = unwrapped_namespace([*u, *parameters.values()])
         v, w, partials = self.activation.pair(Series(u), xp, order, **parameters)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             gradients = {name: self._gradient(name, cotangent, q, per_sample) for name, q in partials.items()}
             result = correlate(cotangent, w, len(u))
-            if not per_sample:
-                result = [_matched(c, like) for c, like in zip(result, u, strict=True)]
-            return result, gradients
+            return (result if per_sample else _matched(result, u)), gradients
 
         return v.truncated(order), pullback
 
@@ -165,14 +175,11 @@ class Activate(Layer):
             if c is not None and partial[k] is not None:
                 total = add(total, c * partial[k])
         parameter = self.parameters[name]
+        if total is None:
+            return parameter * 0
         if not per_sample:
             return sum_to_shape(total, parameter.shape)
-        return total if parameter.ndim else array_namespace(total).sum(total, axis=-1)
-
-
-def _matched(cotangent: Array | None, like: Array | None) -> Array | None:
-    """The cotangent summed to the shape of the coefficient it belongs to; none for a structural zero."""
-    return None if cotangent is None or like is None else sum_to_shape(cotangent, like.shape)
+        return total if parameter.ndim else unwrapped_namespace([total]).sum(total, axis=-1)
 
 
 class Scale(Layer):
@@ -187,7 +194,8 @@ class Scale(Layer):
         v = [None if c is None else (c - self.shift if k == 0 else c) * factor for k, c in enumerate(u)]
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            return [None if c is None else c * factor for c in cotangent], {}
+            u_bar = [None if c is None else c * factor for c in cotangent]
+            return (u_bar if per_sample else _matched(u_bar, u)), {}
 
         return v, pullback
 
@@ -198,15 +206,15 @@ class FourierFeatures(Layer):
     def __init__(self, frequencies: Array):
         self.frequencies = frequencies
         self.width_in = frequencies.shape[0]
-        self._dense = Dense(frequencies * (2 * math.pi))
+        self._weight = frequencies * (2 * math.pi)
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        z, dense_pullback = self._dense.push(u, order)
-        v, wave_pullback = _push_waves(z, order)
+        xp = unwrapped_namespace([*u, self._weight])
+        z = _products(xp, u, self._weight)
+        v, wave_pullback = _push_waves(xp, z, order)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            # The matrix is fixed: only the cotangent of the input is wanted.
-            return dense_pullback(wave_pullback(cotangent, per_sample))[0], {}
+            return _products(xp, wave_pullback(cotangent, per_sample), self._weight.T), {}
 
         return v, pullback
 
@@ -225,74 +233,53 @@ class Periodic(Layer):
         self.width_in = len(self.periods)
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        xp = array_namespace(*u)
-        waves = [i for i, p in enumerate(self.periods) if p is not None]
-        plain = [i for i, p in enumerate(self.periods) if p is None]
+        xp = unwrapped_namespace(u)
+        factors = [1.0 if p is None else 2 * math.pi / p for p in self.periods]
+        indices = sorted(range(len(factors)), key=lambda i: self.periods[i] is None)
+        count = sum(p is not None for p in self.periods)
 
-        def columns(coefficient: Array, indices: Sequence[int], factors: Sequence[float]) -> Array:
-            return xp.stack([coefficient[..., i] * f for i, f in zip(indices, factors, strict=True)], axis=-1)
+        def columns(c: Array, wanted: Sequence[int]) -> Array:
+            return xp.stack([c[..., i] * factors[i] for i in wanted], axis=-1)
 
-        factors = [2 * math.pi / self.periods[i] for i in waves]  # type: ignore[operator]
-        ones = [1.0] * len(plain)
-        z = [None if c is None else columns(c, waves, factors) for c in u]
-        v, wave_pullback = _push_waves(z, order)
-        if plain:
-            rest = [None if c is None else columns(c, plain, ones) for c in u]
-            v = _concatenated(xp, v, rest)
+        z = [None if c is None else columns(c, indices[:count]) for c in u]
+        v, wave_pullback = _push_waves(xp, z, order)
+        plain = [None if c is None else columns(c, indices[count:]) for c in u] if count < len(indices) else []
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            split = 2 * len(waves)
-            z_bar = wave_pullback([None if c is None else c[..., :split] for c in cotangent], per_sample)
-            result: Coefficients = []
-            for k, like in enumerate(u):
-                if like is None:
-                    result.append(None)
+            waves_bar = wave_pullback([None if c is None else c[..., : 2 * count] for c in cotangent], True)
+            u_bar: Coefficients = []
+            for of_waves, c in zip_longest(waves_bar, cotangent[: len(u)]):
+                of_plain = None if c is None else c[..., 2 * count :]
+                sides = [(of_waves, j) for j in range(count)] + [(of_plain, j) for j in range(len(indices) - count)]
+                some = next((side[..., 0] * 0 for side in (of_waves, c) if side is not None), None)
+                if some is None:
+                    u_bar.append(None)
                     continue
-                parts: dict[int, Array] = {}
-                for position, i in enumerate(waves):
-                    parts[i] = z_bar[k][..., position] * factors[position]
-                for position, i in enumerate(plain):
-                    direct = cotangent[k] if k < len(cotangent) else None
-                    zero = parts[waves[0]] * 0
-                    passed = zero if direct is None else direct[..., split + position]
-                    parts[i] = passed
-                stacked = xp.stack([xp.broadcast_to(parts[i], _widest(parts)) for i in sorted(parts)], axis=-1)
-                result.append(stacked if per_sample else sum_to_shape(stacked, like.shape))
-            return result, {}
+                parts = [some if side is None else side[..., j] for side, j in sides]
+                u_bar.append(xp.stack([parts[indices.index(i)] * f for i, f in enumerate(factors)], axis=-1))
+            return (u_bar if per_sample else _matched(u_bar, u)), {}
 
-        return v, pullback
+        return (_side_by_side(xp, v, plain) if plain else v), pullback
 
 
-def _widest(parts: Mapping[int, Array]) -> tuple[int, ...]:
-    return max((tuple(p.shape) for p in parts.values()), key=len)
-
-
-def _concatenated(xp: Any, left: Coefficients, right: Coefficients) -> Coefficients:
-    """Features of ``left`` then of ``right``; an absent side counts as zeros."""
+def _side_by_side(xp: Any, left: Coefficients, right: Coefficients) -> Coefficients:
+    """Features of ``left`` then of ``right``; one that is absent beside one that is there is zeros."""
     result: Coefficients = []
-    for k in range(max(len(left), len(right))):
-        a = left[k] if k < len(left) else None
-        b = right[k] if k < len(right) else None
-        if a is None and b is None:
+    for pair in zip_longest(left, right):
+        if pair[0] is None and pair[1] is None:
             result.append(None)
             continue
-        lead = max((tuple(c.shape[:-1]) for c in (a, b) if c is not None), key=len)
-        pair = [
-            xp.zeros_like(xp.broadcast_to(model[0][..., :1], (*model[0].shape[:-1], model[0].shape[-1])))
-            if c is None
-            else xp.broadcast_to(c, (*lead, c.shape[-1]))
-            for c, model in ((a, left), (b, right))
-        ]
-        wide = max((tuple(c.shape[:-1]) for c in pair), key=len)
-        result.append(xp.concat([xp.broadcast_to(c, (*wide, c.shape[-1])) for c in pair], axis=-1))
+        # The primals have all of the batch; coefficients may share one row.
+        sides = zip(pair, (left[0], right[0]), strict=True)
+        parts = [xp.zeros_like(u0) if c is None else xp.broadcast_to(c, u0.shape) for c, u0 in sides]
+        result.append(xp.concat(parts, axis=-1))
     return result
 
 
-def _push_waves(z: Coefficients, order: int) -> tuple[Coefficients, Callable[..., Coefficients]]:
+def _push_waves(xp: Any, z: Coefficients, order: int) -> tuple[Coefficients, Callable[..., Coefficients]]:
     """[sin z, cos z] along the features, and the pullback through both at once."""
-    xp = array_namespace(*z)
     sine, cosine = sin_cos(Series(z), xp.sin(z[0]), xp.cos(z[0]))
-    v = _concatenated(xp, sine.truncated(order), cosine.truncated(order))
+    v = _side_by_side(xp, sine.truncated(order), cosine.truncated(order))
     features = z[0].shape[-1]
 
     def pullback(cotangent: Coefficients, per_sample: bool = False) -> Coefficients:
@@ -301,7 +288,7 @@ def _push_waves(z: Coefficients, order: int) -> tuple[Coefficients, Callable[...
         through_sine = correlate(of_sine, cosine, len(z))
         through_cosine = correlate(of_cosine, -sine, len(z))
         total = [add(a, b) for a, b in zip(through_sine, through_cosine, strict=True)]
-        return total if per_sample else [_matched(c, like) for c, like in zip(total, z, strict=True)]
+        return total if per_sample else _matched(total, z)
 
     return v, pullback
 
@@ -358,12 +345,13 @@ class Residual(Chain):
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         inner, inner_pullback = super().push(u, order)
+        if inner[0].shape[-1] != u[0].shape[-1]:
+            widths = f"{u[0].shape[-1]} features to {inner[0].shape[-1]}"
+            raise ValueError(f"Residual adds its layers' output to their input, but they take {widths}")
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             through, gradients = inner_pullback(cotangent, per_sample)
-            direct = cotangent if per_sample else [
-                _matched(c, like) for c, like in zip(cotangent, u, strict=False)
-            ]
+            direct = cotangent if per_sample else _matched(cotangent, u)
             return _summed(direct[: len(u)], through), gradients
 
         return _summed(u, inner), pullback
@@ -436,3 +424,33 @@ class Gated(_Composite):
             return _summed(_summed(cotangent, u_bar), through_q), gradients
 
         return state, pullback
+
+
+class Sum(_Composite):
+    """The sum of several layers' outputs for one input: networks side by side."""
+
+    def __init__(self, layers: Sequence[Layer]):
+        super().__init__({str(i): layer for i, layer in enumerate(layers)})
+        self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
+
+    def replace(self, parameters: Mapping[str, Array]) -> Sum:
+        return Sum(list(self._replaced(parameters).values()))
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        v: Coefficients = []
+        pullbacks = []
+        for layer in self.parts.values():
+            output, layer_pullback = layer.push(u, order)
+            v = _summed(v, output)
+            pullbacks.append(layer_pullback)
+
+        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            u_bar: Coefficients = []
+            gradients: Gradients = {}
+            for i, layer_pullback in enumerate(pullbacks):
+                through, of_layer = layer_pullback(cotangent, per_sample)
+                u_bar = _summed(u_bar, through)
+                gradients |= _prefixed(str(i), of_layer)
+            return u_bar, gradients
+
+        return v, pullback

@@ -30,7 +30,7 @@ __all__ = [
 Array = Any
 
 
-class MissingRule(AttributeError, NotImplementedError):
+class MissingRule(AttributeError, NotImplementedError):  # noqa: N818 it reads as what it says
     """An operation that has no rule for jets, or for gradients, was asked for.
 
     It is an AttributeError because an operation of the array API is an attribute of a namespace:
@@ -39,8 +39,10 @@ class MissingRule(AttributeError, NotImplementedError):
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array of some library (not a Python number or list)."""
-    return hasattr(value, "__array_namespace__") or array_api_compat.is_array_api_obj(value)
+    """Whether ``value`` is an array of some library (not a Python number or list, nor an array's type)."""
+    return not isinstance(value, type) and (
+        hasattr(value, "__array_namespace__") or array_api_compat.is_array_api_obj(value)
+    )
 
 
 def array_namespace(*arrays: Array) -> Any:
@@ -63,10 +65,12 @@ def describe(value: Any) -> str:
     """A few words for a message: the library, shape, dtype and device of an array, or a type's name."""
     if not is_array(value):
         return type(value).__name__
+    if hasattr(value, "_like"):
+        return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
     kind = type(value).__module__.split(".")[0]
     text = f"{kind} array of shape {tuple(value.shape)} and dtype {value.dtype}"
-    device = array_api_compat.device(value) if kind != "ntaylor" else None
-    return text if device in (None, "cpu") else f"{text} on {device}"
+    device = str(array_api_compat.device(value))
+    return text if "cpu" in device.lower() else f"{text} on {device}"
 
 
 def check_order(order: Any) -> int:
@@ -101,6 +105,12 @@ def as_floating(value: Any, name: str) -> Array:
         import numpy
 
         return numpy.asarray(value)
+    kind = type(value).__name__
+    if kind in ("MaskedArray", "matrix"):
+        # Their operators are not those of arrays: a mask is lost by stacking, a matrix's * is a product.
+        raise TypeError(
+            f"{name} is a NumPy {kind}, which has rules of its own: pass numpy.asarray({name}) or .filled(…)"
+        )
     xp = array_namespace(value)
     if not xp.isdtype(value.dtype, ("real floating", "complex floating")):
         raise TypeError(
@@ -112,12 +122,15 @@ def as_floating(value: Any, name: str) -> Array:
 
 def check_same_kind(**named: Array) -> None:
     """Raise TypeError, or ValueError for devices, unless the named arrays share library and device."""
-    kinds = {name: type(a).__module__.split(".")[0] for name, a in named.items() if is_array(a)}
-    foreign = {name: kind for name, kind in kinds.items() if kind != "ntaylor"}
-    if len(set(foreign.values())) > 1:
-        listing = "; ".join(f"{name} is a {describe(named[name])}" for name in foreign)
+    arrays = {name: a for name, a in named.items() if is_array(a)}
+    for name, a in arrays.items():
+        while hasattr(a, "_like"):  # a jet or a variable: what counts is the array inside
+            a = a._like
+        arrays[name] = a
+    if len({array_namespace(a).__name__ for a in arrays.values()}) > 1:
+        listing = "; ".join(f"{name} is a {describe(a)}" for name, a in arrays.items())
         raise TypeError(f"arrays of different libraries were mixed: {listing}. Convert all to one library")
-    devices = {name: array_api_compat.device(named[name]) for name in foreign}
+    devices = {name: array_api_compat.device(a) for name, a in arrays.items()}
     if len({str(device) for device in devices.values()}) > 1:
         listing = "; ".join(f"{name} is on {device}" for name, device in devices.items())
         raise ValueError(f"arrays on different devices were mixed: {listing}. Move all to one device")

@@ -6,11 +6,12 @@ Floor 5: puts layers in a row, checks what comes in, and lets the backend of the
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.array_object import unwrapped_namespace
+from ntaylor.array_object import objects_in, unwrapped_namespace
 from ntaylor.dispatch import adapter_for
 from ntaylor.jets import Jet
 from ntaylor.layers import Activate, Chain, Dense, FourierFeatures, Gated, Layer, Odd, Periodic, Residual, Scale
@@ -69,9 +70,14 @@ class MLP(Chain):
         """
         import numpy
 
-        widths = [int(w) for w in widths]
+        widths = [operator.index(w) for w in widths]
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"widths takes the inputs, any hidden widths and the outputs, all >= 1; got {widths}")
+        if fourier is not None and fourier[0] < 1:
+            raise ValueError(f"fourier takes (count, scale) with a count >= 1; got {fourier}")
+        for name, bounds in (("input_range", input_range), ("output_range", output_range)):
+            if bounds is not None and not numpy.all(numpy.less(*bounds)):
+                raise ValueError(f"{name} takes (low, high) with low < high everywhere; got {bounds}")
         if fourier is not None and periods is not None:
             raise ValueError("pass fourier= or periods=, not both")
         hidden = widths[1:-1]
@@ -80,7 +86,8 @@ class MLP(Chain):
         if residual and gated:
             raise ValueError("pass residual=True or gated=True, not both")
         space = array_namespace((numpy if xp is None else xp).zeros(1))
-        dtype = space.__array_namespace_info__().default_dtypes(device=device)["real floating"] if dtype is None else dtype
+        if dtype is None:
+            dtype = space.__array_namespace_info__().default_dtypes(device=device)["real floating"]
         rng = numpy.random.default_rng(seed)
 
         def array(values: Any) -> Array:
@@ -113,7 +120,7 @@ class MLP(Chain):
         if gated:
             encoders = [Chain(hidden_layers(width, hidden[0])) for _ in range(2)]
             inner = [Chain(hidden_layers(width if i == 0 else hidden[0], h)) for i, h in enumerate(hidden)]
-            layers.append(Gated(*encoders, inner))
+            layers.append(Gated(encoders[0], encoders[1], inner))
         else:
             for i, h in enumerate(hidden):
                 pair = hidden_layers(width if i == 0 else hidden[i - 1], h)
@@ -138,13 +145,15 @@ class MLP(Chain):
         for name, old in self.parameters.items():
             if tuple(parameters[name].shape) != tuple(old.shape):
                 raise ValueError(
-                    f"parameter {name!r} has shape {tuple(parameters[name].shape)}; the network needs {tuple(old.shape)}"
+                    f"parameter {name!r} has shape {tuple(parameters[name].shape)}; "
+                    f"the network needs {tuple(old.shape)}"
                 )
         return type(self)(list(self._replaced(parameters).values()))
 
     def __call__(self, x: Any) -> Any:
         """The network's value; of a Jet, the jet of its value."""
-        if isinstance(x, Jet):
+        # Parameters that depend on the jet's variable too are coefficients' equals: then x is an array to them.
+        if isinstance(x, Jet) and all(p.level < x.level for p in objects_in(self.parameters.values())):
             return Jet(self.propagate(x._series, x.order), x.order, level=x.level)
         return self.propagate([as_floating(x, "x")], 0)[0]
 
@@ -166,8 +175,11 @@ class MLP(Chain):
         lone = x.ndim == (0 if scalars else 1)
 
         def batched(c: Array) -> Array:
-            c = xp.expand_dims(c, axis=-1) if scalars else c
-            return xp.expand_dims(c, axis=0) if lone and c is not None else c
+            if scalars:
+                c = xp.expand_dims(c, axis=-1)
+            elif tuple(c.shape[-1:]) != (x.shape[-1],):  # a direction with all coordinates equal
+                c = xp.broadcast_to(c, (*c.shape[:-1], x.shape[-1]))
+            return xp.expand_dims(c, axis=0) if lone and c.ndim < 2 else c
 
         u = [None if c is None else batched(c) for c in coefficients]
         propagate = adapter_for(*u, *self.parameters.values()).propagate

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = [
@@ -35,13 +35,17 @@ class Term(NamedTuple):
     """Pairs (j, p_j) with p_j > 0: the factor ∏_j (u^(j))^{p_j}."""
 
 
+# By type too: 1.0 and True are equal to 1, and would be answered from its entry instead of refused.
+_cached = lru_cache(maxsize=None, typed=True)
+
+
 def _check_whole(name: str, value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{name} must be an integer >= 0, got {value!r}")
 
 
 def partitions(m: int) -> Iterator[tuple[tuple[int, int], ...]]:
-    """Yield the integer partitions of ``m`` as pairs (part, multiplicity), largest part first.
+    """The integer partitions of ``m`` as pairs (part, multiplicity), largest part first.
 
     >>> list(partitions(3))
     [((3, 1),), ((2, 1), (1, 1)), ((1, 3),)]
@@ -57,10 +61,10 @@ def partitions(m: int) -> Iterator[tuple[tuple[int, int], ...]]:
                 for rest in parts_up_to(total - part * multiplicity, part - 1):
                     yield ((part, multiplicity), *rest)
 
-    yield from parts_up_to(m, m)
+    return parts_up_to(m, m)
 
 
-@cache
+@_cached
 def bell_number(m: int) -> int:
     """The number of set partitions of ``m`` elements, by the Bell triangle.
 
@@ -76,7 +80,7 @@ def bell_number(m: int) -> int:
     return row[0]
 
 
-@cache
+@_cached
 def faa_di_bruno_terms(m: int) -> tuple[Term, ...]:
     """The terms of (f∘u)^(m), equation (5.1), one a partition of ``m``.
 
@@ -99,7 +103,7 @@ def faa_di_bruno_terms(m: int) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-@cache
+@_cached
 def bell_polynomial(m: int, r: int) -> tuple[Term, ...]:
     """The terms of the partial exponential Bell polynomial B_{m,r}, equation (5.2)."""
     _check_whole("m", m)
@@ -107,7 +111,7 @@ def bell_polynomial(m: int, r: int) -> tuple[Term, ...]:
     return tuple(term for term in faa_di_bruno_terms(m) if term.outer_order == r)
 
 
-@cache
+@_cached
 def derivative_polynomials(slope: tuple[int, ...], order: int) -> tuple[tuple[int, ...], ...]:
     """The polynomials P_m with f^(m) = P_m(f), for f′ = g(f) with a polynomial g, equation (5.3).
 
@@ -119,10 +123,10 @@ def derivative_polynomials(slope: tuple[int, ...], order: int) -> tuple[tuple[in
     ((0, 1), (1, 0, -1), (0, -2, 0, 2))
     """
     _check_whole("order", order)
-    table = [(0, 1)]
+    table: list[tuple[int, ...]] = [(0, 1)]
     for _ in range(order):
         differentiated = [k * c for k, c in enumerate(table[-1])][1:]
-        product = [0] * (len(differentiated) + len(slope) - 1)
+        product = [0] * max(1, len(differentiated) + len(slope) - 1)
         for i, a in enumerate(differentiated):
             for j, b in enumerate(slope):
                 product[i + j] += a * b
@@ -133,22 +137,24 @@ def derivative_polynomials(slope: tuple[int, ...], order: int) -> tuple[tuple[in
 
 
 def multi_indices(dimension: int, order: int) -> Iterator[tuple[int, ...]]:
-    """Yield the multi-indices α of ``dimension`` entries with |α| = ``order``, first entry largest first.
+    """The multi-indices α of ``dimension`` entries with |α| = ``order``, first entry largest first.
 
     >>> list(multi_indices(2, 2))
     [(2, 0), (1, 1), (0, 2)]
     """
     _check_whole("dimension", dimension)
     _check_whole("order", order)
-    if dimension == 0:
-        if order == 0:
-            yield ()
-        return
-    for first in range(order, -1, -1):
-        if dimension == 1 and first != order:
+
+    def indices(dimension: int, order: int) -> Iterator[tuple[int, ...]]:
+        if dimension == 0:
+            if order == 0:
+                yield ()
             return
-        for rest in multi_indices(dimension - 1, order - first):
-            yield (first, *rest)
+        for first in range(order, -1, -1) if dimension > 1 else (order,):
+            for rest in indices(dimension - 1, order - first):
+                yield (first, *rest)
+
+    return indices(dimension, order)
 
 
 def multinomial(alpha: tuple[int, ...]) -> int:

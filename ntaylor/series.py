@@ -55,10 +55,15 @@ class Series:
         self._rule = rule
 
     def __getitem__(self, k: int) -> Coefficient:
+        known = self._known
+        if k < len(known):
+            return known[k]
+        if self._rule is None:
+            return None
         # Filling upwards keeps the recursion shallow at every order: what a rule needs is there.
-        while self._rule is not None and len(self._known) <= k:
-            self._known.append(self._rule(len(self._known)))
-        return self._known[k] if k < len(self._known) else None
+        while len(known) <= k:
+            known.append(self._rule(len(known)))
+        return known[k]
 
     def truncated(self, order: int) -> list[Coefficient]:
         """Coefficients 0..order, without trailing structural zeros (but with coefficient 0)."""
@@ -129,10 +134,10 @@ def _series(value: Any) -> Series:
     return value if isinstance(value, Series) else Series([value])
 
 
-def _convolve(u: Series, v: Series, k: int, first: int = 0, last: int | None = None) -> Coefficient:
-    """Σ_{j=first..last} u_j v_{k−j}; ``last`` is k unless given."""
+def _convolve(u: Series, v: Series, k: int) -> Coefficient:
+    """Σ_{j=0..k} u_j v_{k−j}."""
     total = None
-    for j in range(first, (k if last is None else last) + 1):
+    for j in range(k + 1):
         a, b = u[j], v[k - j]
         if a is not None and b is not None:
             total = add(total, a * b)

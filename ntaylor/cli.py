@@ -1,0 +1,248 @@
+"""The ``ntaylor`` command. Floor 12: arguments, progress, files; everything else is in the floors below."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+_CHECKPOINT = "checkpoint.safetensors"
+_REPORT = "report.json"
+_NETWORK = "network.safetensors"
+_PICTURE = "profile.png"
+
+
+class _Refused(Exception):
+    """Something the user has to decide; its text says what to type."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status (0 done, 1 not converged, 2 refused, 130 interrupted)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (_Refused, ValueError, OSError) as error:
+        print(f"ntaylor: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        # Whatever said where the checkpoint lies has said it already.
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    import ntaylor
+
+    parser = argparse.ArgumentParser(
+        prog="ntaylor", description="High-order derivatives of networks and array functions, and what they are for."
+    )
+    parser.add_argument("--version", action="version", version=f"ntaylor {ntaylor.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    burgers = commands.add_parser(
+        "burgers",
+        help="solve for a self-similar Burgers profile and its exponent",
+        description="Solve −λU + ((1+λ)X + U)U′ = 0 on [−2, 2], U(∓2) = ±1, for the network U and λ together, "
+        "in float64 on NumPy and SciPy. Writes report.json, network.safetensors and profile.png into --out. "
+        "Exit status: 0 converged, 1 not converged, 2 refused, 130 interrupted (then --resume goes on).",
+    )
+    which = burgers.add_mutually_exclusive_group(required=True)
+    which.add_argument("--profile", type=_whole, metavar="K", help="profile K = 0, 1, 2, …: λ near 1/(2K+2)")
+    which.add_argument("--all", action="store_true", help="profiles 0 to 3, each into a folder of its own")
+    burgers.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: burgers-K, or burgers)")
+    burgers.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the random weights (default: 0)")
+    burgers.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
+    burgers.add_argument("--overwrite", action="store_true", help="start anew although DIR holds results")
+    burgers.add_argument("--no-plot", action="store_true", help="do not draw profile.png")
+    burgers.set_defaults(run=_burgers)
+    return parser
+
+
+def _whole(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 0")
+    return value
+
+
+# --- ntaylor burgers ------------------------------------------------------------------------------
+
+
+def _burgers(options: argparse.Namespace) -> int:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if options.all:
+        folder = options.out or Path("burgers")
+        jobs = [(k, folder / f"profile-{k}") for k in range(4)]
+    else:
+        jobs = [(options.profile, options.out or Path(f"burgers-{options.profile}"))]
+    if options.resume and options.overwrite:
+        raise _Refused("--resume and --overwrite exclude each other: give one")
+    for _, folder in jobs:
+        _check_folder(folder, options)
+
+    reports = [_solve_profile(k, folder, options, console) for k, folder in jobs]
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), caption="errors: |λ − λ*| and max |U − U*|", caption_justify="left")
+    for heading in ("profile", "λ found", "λ error", "U error", "steps", "tries", "seconds", "verdict"):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right", no_wrap=True)
+    for report in reports:
+        found = f"{report['lambda']:.12f}" if report["converged"] else "not found"
+        table.add_row(
+            str(report["profile"]), found, f"{report['lambda_error']:.1e}", f"{report['max_error']:.1e}",
+            str(report["steps"]), str(report["attempts"]), f"{report['seconds']:.1f}",
+            "converged" if report["converged"] else "TRAPPED",
+        )  # fmt: skip
+    console.print(table)
+    for report, (_, folder) in zip(reports, jobs, strict=True):
+        for reason in report["against"]:
+            console.print(f"profile {report['profile']} is not found: {reason}")
+        console.print(f"profile {report['profile']}: see {folder}{os.sep}", soft_wrap=True, highlight=False)
+    return 0 if all(report["converged"] for report in reports) else 1
+
+
+def _check_folder(folder: Path, options: argparse.Namespace) -> None:
+    """Refuse to write over what is there, unless told to."""
+    if options.overwrite or options.resume:
+        return
+    for name, what in ((_REPORT, "a finished run"), (_CHECKPOINT, "the checkpoint of an interrupted run")):
+        if (folder / name).exists():
+            raise _Refused(
+                f"{folder} holds {what} ({name}): give --resume to go on from it, --overwrite to start anew, "
+                "or another --out"
+            )
+
+
+def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: Any) -> dict[str, Any]:
+    """Search, write the three files, return the report. A finished run is read, not repeated, on --resume."""
+    import json
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from ntaylor import profile_search
+    from ntaylor.problems.self_similar_burgers import SelfSimilarBurgers
+    from ntaylor.storage import write_json
+
+    if options.resume and (folder / _REPORT).exists() and not (folder / _CHECKPOINT).exists():
+        return json.loads((folder / _REPORT).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    folder.mkdir(parents=True, exist_ok=True)
+    bar = Progress(
+        TextColumn("profile {task.fields[profile]}"),
+        TextColumn("{task.description:8}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("residual² {task.fields[cost]:7.1e}  λ {task.fields[lam]:.10f}"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    problem = SelfSimilarBurgers(k)
+    with bar:
+        task = bar.add_task("start", total=None, profile=k, cost=float("nan"), lam=problem.middle)
+
+        def report(at: profile_search.Progress) -> None:
+            name = at.stage if at.attempt == 0 else f"{at.stage} #{at.attempt + 1}"
+            bar.update(task, description=name, completed=at.step, total=at.steps, cost=at.cost, lam=at.lam)
+
+        try:
+            result = profile_search.search(
+                problem, options.seed, report=report, checkpoint=folder / _CHECKPOINT, resume=options.resume
+            )
+        except KeyboardInterrupt:
+            console.print(
+                f"interrupted; the position is in {folder / _CHECKPOINT}: the same command with --resume goes on",
+                soft_wrap=True,
+            )
+            raise
+        verdict = "found" if result.converged else "failed"
+        bar.update(task, description=verdict, completed=result.steps, total=result.steps)
+    content = _report_of(result)
+    profile_search.save_network(folder / _NETWORK, result)
+    if not options.no_plot:
+        _draw(folder / _PICTURE, result, console)
+    # Last, for it is the sign that the run is complete.
+    write_json(folder / _REPORT, content)
+    return content
+
+
+def _on_grid(result: Any) -> tuple[Any, Any, Any]:
+    """(x, found, exact): derivatives to the highest order that the search used, on a fine grid."""
+    import math
+
+    import numpy as np
+
+    import ntaylor
+
+    order = result.problem.selecting_order + 1
+    x = np.linspace(-2, 2, 4001)
+    factorials = np.asarray([math.factorial(k) for k in range(order + 1)], dtype=float)[:, None]
+    exact = result.problem.exact_coefficients(x, order) * factorials
+    return x, ntaylor.derivatives(result.network, x, order), exact
+
+
+def _report_of(result: Any) -> dict[str, Any]:
+    """The content of report.json. Here, and only here, the exact solution is looked at."""
+    import numpy as np
+    import scipy
+
+    import ntaylor
+    from ntaylor.problems.self_similar_burgers import LIMITS
+
+    problem = result.problem
+    _, found, exact = _on_grid(result)
+    errors = np.max(np.abs(found - exact), axis=1)
+    sizes = np.max(np.abs(exact), axis=1)
+    return {
+        "profile": problem.profile,
+        "lambda": result.lam,
+        "lambda_exact": problem.exact_lambda,
+        "lambda_error": abs(result.lam - problem.exact_lambda),
+        "lambda_interval": list(problem.interval),
+        "max_error": float(errors[0]),
+        "converged": result.converged,
+        "against": result.against,
+        "seed": result.seed,
+        "steps": result.steps,
+        "attempts": result.attempts,
+        "rejected_attempts": result.rejected,
+        "seconds": result.seconds,
+        "residual_norms": {
+            "what": "max |R^(m)/m!|; m = 0, 1 on 2000 points of [0, 2], the others on 6 points of [0, 0.1]",
+            **{str(m): norm for m, norm in enumerate(problem.residual_norms(result.network, np.asarray(result.lam)))},
+        },
+        "derivative_errors": {
+            "what": "max |U^(m) − exact| / max |exact| on [−2, 2]",
+            **{str(m): float(e / s) for m, (e, s) in enumerate(zip(errors, sizes, strict=True))},
+        },
+        "diagnosis": {
+            name: {"value": value, "must_be_below": LIMITS[name]} for name, value in result.figures.items()
+        },
+        "costs": result.costs,
+        "made_with": {
+            "ntaylor": ntaylor.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        },
+    }
+
+
+def _draw(path: Path, result: Any, console: Any) -> None:
+    from ntaylor.plots import profile_picture
+
+    verdict = "" if result.converged else "  — NOT converged"
+    title = f"Self-similar Burgers profile {result.problem.profile}:  λ = {result.lam:.12f}{verdict}"
+    try:
+        profile_picture(path, *_on_grid(result), title)
+    except ImportError as error:
+        console.print(f"no picture: {error}")

@@ -1,0 +1,321 @@
+"""What each operation of the array namespace does to a jet.
+
+Floor 3: a table name → ``rule(xp, order, *args)``. Jets arrive as a Series of Taylor coefficients,
+constants as they are; the result is a Series, or a plain array. An operation is of one of these kinds:
+
+- *zero*: locally constant (floor, comparisons): acts on the primal and returns a plain array;
+- *linear*: acts on every coefficient that is there, so what is absent stays absent;
+- *bilinear*: Leibniz' rule with the operation as its product, equation (2.1);
+- *univariate*: a pair rule of ``activations``;
+- *piecewise*: follows the branch that the primal takes. At a tie ``maximum``, ``minimum`` and ``clip``
+  follow their first argument, ``max`` and ``min`` the mean of the tied entries, and ``abs`` at 0 has the
+  derivatives 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ntaylor import activations
+from ntaylor.namespace import MissingRule, any_true, is_array
+from ntaylor.series import Series, add, integrate, solve
+
+__all__ = ["RULES"]
+
+Array = Any
+
+RULES: dict[str, Callable[..., Any]] = {}
+"""Name in the array namespace → rule."""
+
+
+def _primal(value: Any) -> Any:
+    if isinstance(value, Series):
+        return value[0]
+    return [_primal(v) for v in value] if isinstance(value, list) else value
+
+
+def _as_series(value: Any) -> Series:
+    return value if isinstance(value, Series) else Series([value])
+
+
+def _zero(name: str) -> Callable[..., Any]:
+    def rule(xp: Any, order: int, *args: Any, **kwargs: Any) -> Array:
+        return getattr(xp, name)(*map(_primal, args), **{key: _primal(v) for key, v in kwargs.items()})
+
+    return rule
+
+
+_LINEAR_OPTIONS = frozenset(
+    "axis axes keepdims dtype copy shape shift repeats repetitions source destination k include_initial".split()  # noqa: SIM905
+)
+
+
+def _linear(name: str) -> Callable[..., Any]:
+    def rule(xp: Any, order: int, u: Any, *args: Any, **kwargs: Any) -> Series:
+        # An option such as NumPy's initial= would be added to every coefficient: only known ones pass.
+        for option in kwargs.keys() - _LINEAR_OPTIONS:
+            raise MissingRule(f"no rule for {name}({option}=…) on a Jet: leave {option} out, and select with xp.where")
+        if not isinstance(u, Series) or any(isinstance(a, Series) for a in (*args, *kwargs.values())):
+            raise MissingRule(f"no rule for {name} with a Jet in any place but the first")
+        function = getattr(xp, name)
+        return _map(lambda c: function(c, *args, **kwargs), u)
+
+    return rule
+
+
+def _map(function: Callable[[Array], Array], u: Series) -> Series:
+    return Series((), lambda k: None if u[k] is None else function(u[k]))
+
+
+def _bilinear(name: str) -> Callable[..., Any]:
+    def rule(xp: Any, order: int, u: Any, v: Any, **kwargs: Any) -> Series:
+        function = getattr(xp, name)
+        u, v = _as_series(u), _as_series(v)
+
+        def coefficient(k: int) -> Array:
+            total = None
+            for j in range(k + 1):
+                if u[j] is not None and v[k - j] is not None:
+                    total = add(total, function(u[j], v[k - j], **kwargs))
+            return total
+
+        return Series((), coefficient)
+
+    return rule
+
+
+def _joining(name: str) -> Callable[..., Any]:
+    """concat and stack: linear in all their arrays together, so an absent one among present ones is zeros."""
+
+    def rule(xp: Any, order: int, arrays: Sequence[Any], *, axis: int | None = 0) -> Series:
+        parts = [_as_series(a) for a in arrays]
+
+        def coefficient(k: int) -> Array:
+            if all(part[k] is None for part in parts):
+                return None
+            return getattr(xp, name)(
+                [xp.zeros_like(part[0]) if part[k] is None else part[k] for part in parts], axis=axis
+            )
+
+        return Series((), coefficient)
+
+    return rule
+
+
+def _add(xp: Any, order: int, u: Any, v: Any) -> Series:
+    return _as_series(u) + _as_series(v)
+
+
+def _subtract(xp: Any, order: int, u: Any, v: Any) -> Series:
+    return _as_series(u) - _as_series(v)
+
+
+def _multiply(xp: Any, order: int, u: Any, v: Any) -> Series:
+    product: Series = u * v if isinstance(u, Series) else v * u
+    return product
+
+
+def _divide(xp: Any, order: int, u: Any, v: Any) -> Series:
+    if isinstance(v, Series) and any_true(v[0] == 0):
+        raise ValueError("division by a jet that is zero at some of these points: its derivatives do not exist there")
+    quotient: Series = _as_series(u) / v
+    return quotient
+
+
+def _remainder(xp: Any, order: int, u: Any, v: Any) -> Series:
+    # u − v⌊u/v⌋, with ⌊u/v⌋ locally constant.
+    rest: Series = _as_series(u) - _as_series(v) * xp.floor_divide(_primal(u), _primal(v))
+    return rest
+
+
+def _pow(xp: Any, order: int, u: Any, exponent: Any) -> Series:
+    if isinstance(exponent, Series):
+        if any_true(_primal(u) <= 0) if is_array(_primal(u)) else u <= 0:
+            raise ValueError(
+                "a power with a jet as exponent needs a base > 0, for its derivatives go through log(base)"
+            )
+        if isinstance(u, Series):
+            log_u = activations.get("log").pair(u, xp, order)[0]
+        else:
+            log_u = Series([xp.log(u) if is_array(u) else math.log(u)])
+        value = xp.pow(_primal(u), exponent[0])
+        return solve(exponent * log_u, value, lambda v: v)[0]
+    if not isinstance(exponent, (int, float)) and exponent.ndim == 0 and xp.isdtype(exponent.dtype, "integral"):
+        exponent = int(exponent)  # such as np.int64(2): whole powers hold at u <= 0 too
+    if isinstance(exponent, (int, float)):
+        return activations.power(exponent).pair(u, xp, order)[0]
+    # One constant exponent an element.
+    whole = exponent == xp.floor(exponent)
+    if not any_true(u[0] == 0) and not any_true(xp.logical_and(u[0] < 0, xp.logical_not(whole))):
+        return solve(u, xp.pow(u[0], exponent), lambda v: v * exponent / u)[0]
+    if not any_true(xp.logical_or(xp.logical_not(whole), exponent < 0)):
+        # Polynomials such as x[:, None] ** np.arange(4), by products, which hold at u = 0 too.
+        result = Series([xp.ones_like(xp.pow(u[0], exponent))])
+        for p in range(1, int(xp.max(exponent)) + 1 if exponent.size else 1):
+            result = _where(xp, order, exponent == p, u**p, result)
+        return result
+    raise ValueError("a power is not differentiable here: a fractional exponent needs a base > 0, a negative one ≠ 0")
+
+
+def _abs(xp: Any, order: int, u: Series) -> Series:
+    return Series([xp.abs(u[0])], (u * xp.sign(u[0])).__getitem__)
+
+
+def _where(xp: Any, order: int, condition: Any, u: Any, v: Any) -> Series:
+    condition, u, v = _primal(condition), _as_series(u), _as_series(v)
+
+    def coefficient(k: int) -> Array:
+        if u[k] is None and v[k] is None:
+            return None
+        like = u[k] if u[k] is not None else v[k]
+        return xp.where(condition, *(xp.zeros_like(like) if c is None else c for c in (u[k], v[k])))
+
+    return Series((), coefficient)
+
+
+def _extremum(name: str, compare: str) -> Callable[..., Any]:
+    """The larger or smaller of two; its value is the library's own, which knows about NaN."""
+
+    def rule(xp: Any, order: int, u: Any, v: Any) -> Series:
+        u0, v0 = _primal(u), _primal(v)
+        like = u0 if is_array(u0) else v0
+        u0, v0 = (a if is_array(a) else xp.full_like(like, a) for a in (u0, v0))
+        chosen = _where(
+            xp,
+            order,
+            getattr(xp, compare)(u0, v0),
+            *(a if isinstance(a, Series) else Series([a0]) for a, a0 in ((u, u0), (v, v0))),
+        )
+        return Series([getattr(xp, name)(u0, v0)], chosen.__getitem__)
+
+    return rule
+
+
+_maximum, _minimum = _extremum("maximum", "greater_equal"), _extremum("minimum", "less_equal")
+
+
+def _extreme(name: str) -> Callable[..., Any]:
+    """max and min over axes: of tied entries, the mean."""
+
+    def rule(xp: Any, order: int, u: Series, *, axis: Any = None, keepdims: bool = False) -> Series:
+        value = getattr(xp, name)(u[0], axis=axis, keepdims=keepdims)
+        mask = xp.astype(u[0] == getattr(xp, name)(u[0], axis=axis, keepdims=True), u[0].dtype)
+        count = xp.sum(mask, axis=axis, keepdims=keepdims)
+
+        def coefficient(k: int) -> Array:
+            return None if u[k] is None else xp.sum(u[k] * mask, axis=axis, keepdims=keepdims) / count
+
+        return Series([value], coefficient)
+
+    return rule
+
+
+def _clip(xp: Any, order: int, u: Series, min: Any = None, max: Any = None) -> Series:  # noqa: A002
+    if min is not None:
+        u = _maximum(xp, order, u, min)
+    return u if max is None else _minimum(xp, order, u, max)
+
+
+def _diff(
+    xp: Any, order: int, u: Any, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None
+) -> Series:
+    parts = [part for part in (prepend, u, append) if part is not None]
+    joined = RULES["concat"](xp, order, parts, axis=axis)
+    return _map(lambda c: xp.diff(c, axis=axis, n=n), joined)
+
+
+def _astype(xp: Any, order: int, u: Series, dtype: Any, **kwargs: Any) -> Any:
+    if not xp.isdtype(dtype, ("real floating", "complex floating")):
+        return xp.astype(u[0], dtype, **kwargs)  # locally constant
+    return _map(lambda c: xp.astype(c, dtype, **kwargs), u)
+
+
+def _full_like(xp: Any, order: int, u: Any, fill_value: Any, **kwargs: Any) -> Any:
+    if not isinstance(fill_value, Series):
+        return xp.full_like(_primal(u), fill_value, **kwargs)
+    return _map(lambda c: xp.broadcast_to(c, _primal(u).shape), fill_value)
+
+
+def _unstack(xp: Any, order: int, u: Series, *, axis: int = 0) -> list[Series]:
+    parts = [None if c is None else xp.unstack(c, axis=axis) for c in u.truncated(order)]
+    return [Series([None if p is None else p[i] for p in parts]) for i in range(u[0].shape[axis])]
+
+
+def _variance(
+    xp: Any, order: int, u: Series, *, axis: Any = None, correction: float = 0, keepdims: bool = False
+) -> Series:
+    mean = RULES["mean"](xp, order, u, axis=axis, keepdims=True)
+    squares = (u - mean) * (u - mean)
+    count = u[0].size / max(mean[0].size, 1) - correction
+    variance: Series = RULES["sum"](xp, order, squares * (1.0 / count), axis=axis, keepdims=keepdims)
+    return variance
+
+
+def _std(xp: Any, order: int, u: Series, **kwargs: Any) -> Series:
+    return activations.get("sqrt").pair(_variance(xp, order, u, **kwargs), xp, order)[0]
+
+
+def _hypot(xp: Any, order: int, u: Any, v: Any) -> Series:
+    a, b = _as_series(u), _as_series(v)
+    return activations.get("sqrt").pair(a * a + b * b, xp, order)[0]
+
+
+def _logaddexp(xp: Any, order: int, u: Any, v: Any) -> Series:
+    a, b = _as_series(u), _as_series(v)
+    return a + activations.get("softplus").pair(b - a, xp, order)[0]
+
+
+def _atan2(xp: Any, order: int, y: Any, x: Any) -> Series:
+    y, x = _as_series(y), _as_series(x)
+    squares = x * x + y * y
+    if any_true(squares[0] == 0):
+        raise ValueError("atan2(0, 0) is not differentiable")
+    return integrate((x * y.derivative() - y * x.derivative()) / squares, xp.atan2(y[0], x[0]))
+
+
+def _getitem(xp: Any, order: int, u: Series, key: Any) -> Series:
+    return _map(lambda c: c[key], u)
+
+
+_ZERO = """ceil floor floor_divide round sign signbit trunc
+    isfinite isinf isnan less less_equal greater greater_equal equal not_equal logical_and logical_not logical_or
+    logical_xor all any argmax argmin argsort count_nonzero nonzero searchsorted
+    zeros_like ones_like empty_like result_type"""
+_LINEAR = """broadcast_to cumulative_sum expand_dims flip matrix_transpose mean moveaxis negative
+    permute_dims positive repeat reshape roll squeeze sum take tile tril triu"""
+for _name in _ZERO.split():
+    RULES[_name] = _zero(_name)
+for _name in _LINEAR.split():
+    RULES[_name] = _linear(_name)
+for _name in ("matmul", "tensordot", "vecdot"):
+    RULES[_name] = _bilinear(_name)
+RULES |= {
+    "abs": _abs,
+    "add": _add,
+    "astype": _astype,
+    "atan2": _atan2,
+    "clip": _clip,
+    "concat": _joining("concat"),
+    "diff": _diff,
+    "divide": _divide,
+    "full_like": _full_like,
+    "getitem": _getitem,
+    "hypot": _hypot,
+    "logaddexp": _logaddexp,
+    "max": _extreme("max"),
+    "maximum": _maximum,
+    "min": _extreme("min"),
+    "minimum": _minimum,
+    "multiply": _multiply,
+    "pow": _pow,
+    "remainder": _remainder,
+    "stack": _joining("stack"),
+    "std": _std,
+    "subtract": _subtract,
+    "unstack": _unstack,
+    "var": _variance,
+    "where": _where,
+}
+del _name

@@ -1,0 +1,165 @@
+"""Residuals of an equation at points, order by order, and their Jacobian.
+
+Floor 7: joins a network's jet with an equation written on jets. Nothing here knows an optimiser or a
+particular equation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ntaylor.gradients import Variable, sweep
+from ntaylor.jets import Jet, stack_coefficients
+from ntaylor.namespace import array_namespace
+from ntaylor.networks import MLP
+
+__all__ = ["PointwiseResidual", "ResidualSystem"]
+
+Array = Any
+Equation = Callable[..., Jet]
+"""equation(X, U, **unknowns) -> R: jets of the coordinate and of the network along it, scalars; a jet."""
+
+
+@dataclass(frozen=True)
+class PointwiseResidual:
+    """An ordinary differential equation's residual R(x) = 0 with its Taylor coefficients at given points.
+
+    Parameters
+    ----------
+    equation:
+        ``equation(X, U, **unknowns)`` on jets in X. ``U.derivative()`` is U′; each one costs an order, so
+        the result is a jet of a lower order than U. This is the only statement of the equation: its
+        derivatives come from the arithmetic of jets.
+    x:
+        the points, (batch,).
+    order:
+        the highest order of R wanted.
+    depth:
+        the order of the equation: how many more orders U needs than R.
+    """
+
+    equation: Equation
+    x: Array
+    order: int
+    depth: int = 1
+
+    def values(self, network: MLP, unknowns: Mapping[str, Array]) -> Array:
+        """Taylor coefficients R^(m)/m! for m = 0..order, shape (order+1, batch)."""
+        xp = array_namespace(self.x)
+        u, _ = self._push(xp, network)
+        return stack_coefficients(self._residual(xp, [c[:, 0] for c in u], unknowns))
+
+    def values_and_jacobian(
+        self, network: MLP, unknowns: Mapping[str, Array]
+    ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+        """The values, and their derivatives by every parameter and every unknown.
+
+        Shapes (order+1, batch), ``{name: (order+1, batch, *parameter.shape)}`` and
+        ``{name: (order+1, batch)}``. From two closed-form adjoints: that of the equation gives ∂R_m/∂U_k
+        at each point, that of the network takes them on to the parameters, sample by sample.
+        """
+        xp = array_namespace(self.x)
+        u, pullback = self._push(xp, network)
+        # Each point's residual depends on that point's U_k only. So with every leaf repeated once an
+        # order m, and the cotangent of R_m put into the m-th repetition alone, one sweep back gives
+        # ∂R_m/∂U_k for all m, k and points.
+        count = self.order + 1
+        wide = (count, *self.x.shape)
+        leaves = [Variable(xp.broadcast_to(c[:, 0], wide)) for c in u]
+        named = {name: Variable(xp.broadcast_to(value, wide)) for name, value in unknowns.items()}
+        residual = self._residual(xp, leaves, named)
+        outputs, cotangents = [], []
+        rows = xp.arange(count)[:, None]
+        for m, coefficient in enumerate(residual):
+            if isinstance(coefficient, Variable):
+                outputs.append(coefficient)
+                cotangents.append(xp.broadcast_to(xp.astype(rows == m, coefficient.dtype), wide))
+        found = sweep(outputs, cotangents, [*leaves, *named.values()])
+        found = [xp.zeros(wide, dtype=self.x.dtype) if c is None else c for c in found]
+        _, of_network = pullback([c[..., None] for c in found[: len(leaves)]], per_sample=True)
+        values = [c[0, ...].value if isinstance(c, Variable) else c for c in residual]
+        return stack_coefficients(values), of_network, dict(zip(named, found[len(leaves) :], strict=True))
+
+    def _push(self, xp: Any, network: MLP) -> Any:
+        """Coefficients (batch, 1) of the network along x, and its pullback."""
+        x = self.x[:, None]
+        top = self.order + self.depth
+        u, pullback = network.push([x, xp.ones_like(x)] if top else [x], top)
+        u = [xp.zeros_like(x) if c is None else xp.broadcast_to(c, x.shape) for c in u]
+        return u + [xp.zeros_like(x)] * (top + 1 - len(u)), pullback
+
+    def _residual(self, xp: Any, u: list[Array], unknowns: Mapping[str, Array]) -> list[Array | None]:
+        """Coefficients 0..order of R."""
+        point = Jet([self.x, xp.ones_like(self.x)] if self.order else [self.x], self.order)
+        residual = self.equation(point, Jet(u), **unknowns)
+        if residual.order < self.order:
+            raise ValueError(
+                f"the equation gave its residual to order {residual.order}, wanted {self.order}: pass depth=, "
+                "the highest derivative of U in it"
+            )
+        return [residual.primal, *residual.series[: self.order]]
+
+
+@dataclass(frozen=True)
+class ResidualSystem:
+    """Weighted pointwise residuals as one vector r(θ), for a least-squares method.
+
+    θ holds every network parameter, in the order of ``network.parameters``, then the unknown scalars.
+    ``blocks`` are pairs of a :class:`PointwiseResidual` and weights that broadcast to (order+1, batch).
+    """
+
+    network: MLP
+    unknowns: tuple[str, ...]
+    blocks: tuple[tuple[PointwiseResidual, Array], ...]
+    _sizes: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        sizes = {name: math.prod(p.shape) for name, p in self.network.parameters.items()}
+        object.__setattr__(self, "_sizes", sizes)
+
+    def pack(self, network: MLP, unknowns: Mapping[str, float]) -> Array:
+        """θ of a network of this architecture and the unknowns' values."""
+        parameters = network.parameters
+        xp = array_namespace(*parameters.values())
+        scalars = [xp.asarray([unknowns[name]], dtype=next(iter(parameters.values())).dtype) for name in self.unknowns]
+        return xp.concat([*(xp.reshape(parameters[name], (-1,)) for name in self._sizes), *scalars])
+
+    def unpack(self, theta: Array) -> tuple[MLP, dict[str, Array]]:
+        """The network and the unknowns (0-d arrays) that θ stands for."""
+        xp = array_namespace(theta)
+        parameters, start = {}, 0
+        for name, size in self._sizes.items():
+            parameters[name] = xp.reshape(theta[start : start + size], self.network.parameters[name].shape)
+            start += size
+        return self.network.replace(parameters), {name: theta[start + i] for i, name in enumerate(self.unknowns)}
+
+    def mask(self, *suffixes: str) -> list[bool]:
+        """Which entries of θ belong to parameters or unknowns whose name ends so."""
+        flags: list[bool] = []
+        for name, size in [*self._sizes.items(), *((name, 1) for name in self.unknowns)]:
+            flags.extend([name.endswith(suffixes)] * size)
+        return flags
+
+    def residual(self, theta: Array) -> Array:
+        """r(θ), all blocks' weighted coefficients one after another."""
+        xp = array_namespace(theta)
+        network, unknowns = self.unpack(theta)
+        parts = [xp.reshape(block.values(network, unknowns) * weight, (-1,)) for block, weight in self.blocks]
+        return xp.concat(parts)
+
+    def residual_and_jacobian(self, theta: Array) -> tuple[Array, Array]:
+        """r(θ) and ∂r/∂θ, shape (rows, len(θ))."""
+        xp = array_namespace(theta)
+        network, unknowns = self.unpack(theta)
+        parts, rows = [], []
+        for block, weight in self.blocks:
+            values, of_network, of_unknowns = block.values_and_jacobian(network, unknowns)
+            count = math.prod(values.shape)
+            scale = xp.reshape(xp.broadcast_to(weight, values.shape), (count, 1))
+            columns = [of_network[name] for name in self._sizes] + [of_unknowns[name] for name in self.unknowns]
+            parts.append(xp.reshape(values * weight, (count,)))
+            rows.append(scale * xp.concat([xp.reshape(c, (count, -1)) for c in columns], axis=1))
+        return xp.concat(parts), xp.concat(rows)

@@ -1,0 +1,121 @@
+"""The command as a user types it: files, messages, exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ntaylor import cli, profile_search
+
+
+def run(*arguments, cwd):
+    environment = {**os.environ, "COLUMNS": "100"}
+    command = [sys.executable, "-m", "ntaylor", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_profile_is_solved_into_a_report_a_network_and_a_picture(tmp_path):
+    done = run("burgers", "--profile", "0", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in (tmp_path / "here").iterdir()) == ["network.safetensors", "profile.png", "report.json"]
+    report = json.loads((tmp_path / "here" / "report.json").read_text())
+    assert {"profile", "lambda", "lambda_error", "max_error", "converged", "steps", "seconds"} <= set(report)
+    assert report["converged"] is True
+    assert report["lambda_error"] <= 1e-9
+    assert report["max_error"] <= 1e-8
+    assert {str(m) for m in range(4)} <= set(report["residual_norms"])
+    network, lam = profile_search.load_network(tmp_path / "here" / "network.safetensors")
+    assert lam == report["lambda"]
+    assert abs(float(network(np.asarray(2.0))) + 1) < 1e-8
+    assert (tmp_path / "here" / "profile.png").read_bytes().startswith(b"\x89PNG")
+    assert "converged" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+    again = run("burgers", "--profile", "0", "--out", "here", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "give --resume to go on from it, --overwrite to start anew" in again.stderr
+    resumed = run("burgers", "--profile", "0", "--out", "here", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0
+    assert json.loads((tmp_path / "here" / "report.json").read_text()) == report
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_where_an_unbroken_run_ends(tmp_path):
+    command = [sys.executable, "-m", "ntaylor", "burgers", "--profile", "1", "--no-plot", "--out"]
+    process = subprocess.Popen([*command, "broken"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "broken" / "checkpoint.safetensors").exists():
+        assert process.poll() is None, "it ended before a checkpoint was written"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command with --resume goes on" in " ".join(output.split())
+    assert not (tmp_path / "broken" / "report.json").exists()
+
+    refused = run(*command[3:], "broken", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "checkpoint of an interrupted run" in refused.stderr
+    assert run(*command[3:], "broken", "--resume", cwd=tmp_path).returncode == 0
+    assert run(*command[3:], "whole", cwd=tmp_path).returncode == 0
+    broken, whole = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("broken", "whole"))
+    for key in ("lambda", "max_error", "steps", "costs", "residual_norms"):
+        assert broken[key] == whole[key]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["burgers"], "one of the arguments --profile --all is required"),
+        (["burgers", "--profile", "-1"], "is not a whole number >= 0"),
+        (["burgers", "--profile", "x"], "is not a whole number >= 0"),
+        (["burgers", "--profile", "1", "--all"], "not allowed with"),
+        (["nonsense"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_bad_arguments_are_told(tmp_path, arguments, message):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_named_and_kept(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "checkpoint.safetensors").write_bytes(b"broken")
+    done = run("burgers", "--profile", "0", "--out", "d", "--resume", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "d" / "checkpoint.safetensors").read_bytes() == b"broken"
+
+
+def test_a_profile_that_is_not_found_is_never_reported_as_found(tmp_path, monkeypatch, capsys):
+    """With every attempt rejected the command says so, shows no λ as found, and ends with status 1."""
+    from ntaylor.problems.self_similar_burgers import SelfSimilarBurgers
+
+    real = SelfSimilarBurgers.diagnose
+    monkeypatch.setattr(SelfSimilarBurgers, "diagnose", lambda *a: (real(*a)[0], ["lambda_correction is too large"]))
+    monkeypatch.setattr(profile_search, "_ATTEMPTS", 1)
+    status = cli.main(["burgers", "--profile", "0", "--out", str(tmp_path / "d"), "--no-plot"])
+    assert status == 1
+    output = capsys.readouterr().out
+    assert "not found" in output
+    assert "lambda_correction is too large" in output
+    report = json.loads((tmp_path / "d" / "report.json").read_text())
+    assert report["converged"] is False
+    assert report["against"] == ["lambda_correction is too large"]
+
+
+def test_the_version_is_the_packages(tmp_path):
+    import ntaylor
+
+    assert run("--version", cwd=tmp_path).stdout.strip() == f"ntaylor {ntaylor.__version__}"

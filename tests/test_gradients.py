@@ -1,0 +1,422 @@
+"""Reverse mode against complex steps of plain NumPy, losses of all kinds, trees, nesting and refusals."""
+
+# ruff: noqa: ARG005 functions in a table share one signature
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ntaylor as nt
+
+RNG = np.random.default_rng(11)
+
+
+def complex_step(function, array):
+    """The gradient of a real analytic function of an array, exact to rounding: Im f(a + i h e)/h, h = 1e-30."""
+    gradient = np.empty(array.shape)
+    for index in np.ndindex(array.shape):
+        moved = array.astype(complex)
+        moved[index] += 1e-30j
+        gradient[index] = function(moved).imag / 1e-30
+    return gradient
+
+
+def check(loss, *arrays):
+    """The gradient of ``loss(*arrays)`` by every array, together and in one tree."""
+    value, gradients = nt.value_and_grad(lambda p: loss(*p))(list(arrays))
+    np.testing.assert_allclose(value, loss(*arrays), rtol=1e-13)
+    for i, (array, gradient) in enumerate(zip(arrays, gradients, strict=True)):
+        expected = complex_step(lambda a, i=i: loss(*arrays[:i], a, *arrays[i + 1 :]), array)
+        assert gradient.shape == array.shape
+        assert gradient.dtype == array.dtype
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12 * (1 + np.max(np.abs(expected), initial=0)))
+
+
+def weigh(y):
+    """Any array to one number, with a different weight for every entry."""
+    return np.sum(y * np.cos(np.arange(y.size, dtype=float)).reshape(y.shape))
+
+
+A, B, C = RNG.uniform(0.3, 0.9, (3, 4)), RNG.uniform(0.3, 0.9, (3, 4)), RNG.uniform(0.3, 0.9, (4,))
+MASK = RNG.uniform(size=(3, 4)) > 0.5
+
+ONE = {
+    "sum": lambda a: np.sum(a),
+    "sum axis": lambda a: weigh(np.sum(a, 1)),
+    "sum axes": lambda a: np.sum(a * a, axis=(0, -1)),
+    "sum keepdims": lambda a: weigh(a * np.sum(a, axis=0, keepdims=True)),
+    "mean": lambda a: np.mean(a * a) + weigh(a.mean(axis=1)),
+    "mean method": lambda a: weigh(a * a.mean(0, keepdims=True)) + a.sum() * a[0, 0],
+    "reshape": lambda a: weigh(np.reshape(a, (2, 6)) @ np.ones((6, 2))),
+    "reshape methods": lambda a: weigh(a.reshape(-1)) + weigh(a.reshape(4, 3)),
+    "permute": lambda a: weigh(np.transpose(a)) + weigh(a.T) + weigh(np.permute_dims(a[None, ...], (2, 0, 1))),
+    "matrix_transpose": lambda a: weigh(a.T @ a),
+    "moveaxis": lambda a: weigh(np.moveaxis(a[None, ...], 0, 2)),
+    "expand and squeeze": lambda a: weigh(np.squeeze(np.expand_dims(a, 1), 1)),
+    "broadcast_to": lambda a: weigh(np.broadcast_to(a, (2, 3, 4))),
+    "flip": lambda a: weigh(np.flip(a)) + weigh(np.flip(a, axis=1)),
+    "roll": lambda a: weigh(np.roll(a, 1, 0)) + weigh(np.roll(a, (1, 2), axis=(0, 1))),
+    "take": lambda a: weigh(np.take(a, np.asarray([0, 0, -1]), axis=1)),
+    "getitem": lambda a: weigh(a[1]) + weigh(a[:, 1:3]) + weigh(a[::-2, None, ..., -1]) + a[0, 0],
+    "mask": lambda a: weigh(a[MASK]),
+    "unstack": lambda a: sum((i + 1) * weigh(row) for i, row in enumerate(a)) + weigh(np.unstack(a, axis=1)[2]),
+    "cumsum": lambda a: weigh(np.cumsum(a, axis=1)) + weigh(np.cumsum(a)),
+    "pow": lambda a: weigh(a**3) + weigh(a**-1.5) + weigh(2.0**a) + weigh(a ** np.int64(2)),
+    "pow of array": lambda a: weigh(a ** np.asarray([0.0, 1.0, 2.0, -0.5])),
+    "whole powers of negatives": lambda a: weigh((a - 2) ** 2) + weigh((a - 2) ** 3.0),
+    "with numbers": lambda a: weigh(3 * a - 1) + weigh(1 - a) + weigh(2 / a) + weigh(a / 3) + weigh(-(+a)),
+    "with arrays": lambda a: weigh(B * a) + weigh(B - a) + weigh(B / a) + weigh(C @ a.T) + weigh(a @ C),
+    "univariates": lambda a: weigh(np.sin(a) * np.exp(-a) + np.log(a) * np.sqrt(a) - np.arctan(a) / np.cosh(a)),
+    "astype": lambda a: weigh(np.astype(a, np.complex128 if a.dtype == complex else np.float64)),
+    "full_like": lambda a: weigh(np.full_like(a, 2.0) * a),
+    "locally constant": lambda a: weigh(a * (2 + 0 * MASK)) + weigh(a * (B > 0.5)),
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_transposes_of_one_array(name):
+    check(ONE[name], A)
+
+
+TWO = {
+    "arithmetic": lambda a, b: weigh(a + b) + weigh(a - b) + weigh(a * b) + weigh(a / b),
+    "pow": lambda a, b: weigh(a**b),
+    "matmul": lambda a, b: weigh(a @ b.T),
+    "vecdot": lambda a, b: weigh((a * b).sum(axis=-1)),
+    "concat": lambda a, b: weigh(np.concatenate([a, b, a])) + weigh(np.concatenate([a, B, b], axis=1)),
+    "concat flat": lambda a, b: weigh(np.concatenate([a, b], axis=None)),
+    "stack": lambda a, b: weigh(np.stack([a, b])) + weigh(np.stack([a, B, b], axis=-1)),
+    "where": lambda a, b: weigh(np.where(MASK, a, b)) + weigh(np.where(MASK, a, 0.0)) + weigh(np.where(MASK, 1.0, b)),
+    "hypot and logaddexp": lambda a, b: weigh(np.sqrt(a * a + b * b)) + weigh(np.log(np.exp(a) + np.exp(b))),
+    "the same twice": lambda a, b: weigh(a * a * b) + weigh(np.stack([a, a])),
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_transposes_of_two_arrays(name):
+    check(TWO[name], A, B)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            ((3, 4), (4,)),
+            ((3, 1), (1, 4)),
+            ((2, 3, 4), (3, 1)),
+            ((), (3,)),
+            ((1,), ()),
+            ((0, 3), (3,)),
+            ((2, 1), (2, 1)),
+        ]
+    ),
+    st.sampled_from(["+", "-", "*", "/", "**"]),
+    st.integers(0, 100),
+)
+def test_broadcasting_sums_back(shapes, operation, seed):
+    """The cotangent of a broadcast operand is summed to the operand's own shape."""
+    rng = np.random.default_rng(seed)
+    a, b = (rng.uniform(0.5, 1.5, shape) for shape in shapes)
+    operate = {
+        "+": lambda a, b: a + b,
+        "-": lambda a, b: a - b,
+        "*": lambda a, b: a * b,
+        "/": lambda a, b: a / b,
+        "**": lambda a, b: a**b,
+    }[operation]
+    check(lambda a, b: weigh(operate(a, b)), a, b)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            ((3,), (3,)),
+            ((3,), (3, 2)),
+            ((2, 3), (3,)),
+            ((2, 3), (3, 4)),
+            ((5, 2, 3), (3, 4)),
+            ((2, 3), (5, 3, 4)),
+            ((5, 2, 3), (5, 3, 4)),
+            ((5, 1, 2, 3), (4, 3, 2)),
+            ((3,), (5, 3, 2)),
+            ((5, 2, 3), (3,)),
+        ]
+    ),
+    st.integers(0, 100),
+)
+def test_matrix_products_of_all_shapes(shapes, seed):
+    rng = np.random.default_rng(seed)
+    check(lambda a, b: weigh(np.asarray(1.0) * (a @ b)), *(rng.standard_normal(shape) for shape in shapes))
+
+
+def test_rules_that_complex_steps_cannot_see():
+    """Piecewise ones, by hand."""
+    a = np.asarray([-2.0, 0.5, 3.0])
+    b = np.asarray([1.0, 0.5, 1.0])
+    gradient = lambda f, *p: nt.value_and_grad(lambda p: f(*p))(list(p))[1]  # noqa: E731
+    equal = np.testing.assert_array_equal
+    equal(gradient(lambda a: np.sum(abs(a)), a)[0], [-1, 1, 1])
+    equal(gradient(lambda a, b: np.sum(np.maximum(a, b)), a, b), [[0, 1, 1], [1, 0, 0]])
+    equal(gradient(lambda a, b: np.sum(np.minimum(a, b)), a, b), [[1, 1, 0], [0, 0, 1]])
+    equal(gradient(lambda a: np.sum(np.maximum(a, 1)), a)[0], [0, 0, 1])
+    equal(gradient(lambda a: np.sum(np.clip(a, -1, 1)), a)[0], [0, 1, 0])
+    equal(gradient(lambda a, b: np.sum(np.clip(a, 0.0, b)), a, b), [[0, 1, 0], [0, 0, 1]])
+    equal(gradient(lambda a: np.max(a) + 2 * np.min(a), a)[0], [2, 0, 1])
+    equal(gradient(lambda a: np.sum(np.max(np.stack([a, a]), axis=0)), a)[0], [1, 1, 1])
+    equal(gradient(lambda a: np.sum(a % 1.25), a)[0], [1, 1, 1])
+    equal(gradient(lambda a: np.sum(5 % a), a)[0], [3, -10, -1])
+    equal(gradient(lambda a: np.sum(np.where(a > 0, a, 0) * (a == a)), a)[0], [0, 1, 1])
+    equal(gradient(lambda a: np.sum(np.full_like(b, 1.0) * np.full_like(a, a[0])), a)[0], [3, 0, 0])
+    spread = lambda a: np.mean((a - a.mean()) ** 2)  # noqa: E731
+    for ours, formula in [
+        (lambda a: np.var(a) + np.std(a), lambda a: spread(a) + np.sqrt(spread(a))),
+        (lambda a: weigh(np.var(a, axis=0, ddof=1)), lambda a: weigh(np.sum((a - a.mean(axis=0)) ** 2, axis=0) / 2)),
+    ]:
+        np.testing.assert_allclose(gradient(ours, A)[0], complex_step(formula, A), rtol=1e-12)
+    np.testing.assert_allclose(gradient(lambda a, b: np.sum(np.hypot(a, b)), a, b)[0], a / np.hypot(a, b))
+    np.testing.assert_allclose(gradient(lambda a, b: np.sum(np.arctan2(a, b)), a, b)[0], b / (a**2 + b**2))
+    np.testing.assert_allclose(gradient(lambda a, b: np.sum(np.logaddexp(a, b)), a, b)[1], 1 / (1 + np.exp(a - b)))
+    np.testing.assert_allclose(gradient(lambda a, b: np.sum(np.vecdot(a, b)), a, b), [b, a])
+
+
+# --- losses over derivatives --------------------------------------------------------------------
+
+NET = nt.MLP.create([1, 5, 5, 1], "sin", seed=3)
+X = np.linspace(-1, 1, 6)
+
+LOSSES = {
+    "index": lambda d: np.mean(d[3] ** 2),
+    "unpack": lambda d: (lambda u, ux, uxx, uxxx: np.mean((u * ux + uxx - np.sin(u)) ** 2) + uxxx[0])(*d),
+    "slices": lambda d: np.sum(d[1:3, ::2] ** 2) + d[0, 0],
+    "norm": lambda d: np.sqrt(np.sum(d[2] * d[2])),
+    "weights": lambda d: np.sum(d * np.arange(4.0)[:, None]) * 1e-2,
+    "matrix": lambda d: np.sum((d @ np.ones((6, 2))) ** 3),
+}
+
+
+@pytest.mark.parametrize("through", ["network", "function", "jet"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_over_derivatives(name, through):
+    """Gradients by every parameter equal complex steps of a loss written without ntaylor's layers."""
+
+    def of_function(p, x):
+        first = np.sin(x[:, None] @ p["0.weight"] + p["0.bias"])
+        return np.sin(first @ p["2.weight"] + p["2.bias"]) @ p["4.weight"] + p["4.bias"]
+
+    def plain(p):
+        return LOSSES[name](nt.derivatives(lambda x: of_function(p, x)[:, 0], X, 3))
+
+    def ours(p):
+        net = NET.replace(p)
+        if through == "network":
+            return LOSSES[name](nt.derivatives(net, X, 3))
+        if through == "function":
+            return LOSSES[name](nt.derivatives(lambda x: net(x) * 1.0, X, 3))
+        return LOSSES[name](nt.jet(lambda x: of_function(p, x)[:, 0], X, 3).derivatives)
+
+    value, gradient = nt.value_and_grad(ours)(NET.parameters)
+    np.testing.assert_allclose(value, plain(NET.parameters), rtol=1e-12)
+    for key, array in NET.parameters.items():
+        expected = complex_step(lambda a, key=key: plain({**NET.parameters, key: a}), array)
+        np.testing.assert_allclose(gradient[key], expected, rtol=0, atol=1e-11 * (1 + np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus", "snake", "adaptive_tanh", "silu"])
+@pytest.mark.parametrize("options", [{}, {"gated": True}, {"residual": True}, {"odd": True}, {"fourier": (2, 0.5)}])
+def test_options_by_differences(activation, options):
+    """Along a random change of all parameters, against fourth-order differences D(h), which err by O(h⁴).
+
+    So |D(h) − D(h/2)| is about 15 times what D(h/2) errs by, and bounds it.
+    """
+    net = nt.MLP.create([2, 4, 4, 1], activation, seed=5, **options)
+    x, v = RNG.standard_normal((3, 2)), RNG.standard_normal(2)
+    change = {k: 0.1 * RNG.standard_normal(p.shape) for k, p in net.parameters.items()}
+
+    def loss(p):
+        u, ux, uxx = nt.derivatives(net.replace(p), x, 2, v)
+        return np.mean(u * ux + uxx**2)
+
+    def difference(h):
+        values = [loss({k: p + s * h * change[k] for k, p in net.parameters.items()}) for s in (-2, -1, 1, 2)]
+        return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
+
+    value, gradient = nt.value_and_grad(loss)(net.parameters)
+    coarse, fine = difference(8e-3), difference(4e-3)
+    got = sum(np.sum(gradient[k] * change[k]) for k in change)
+    assert abs(got - fine) < abs(coarse - fine) + 1e-12 * (1 + abs(value)) / 4e-3
+    assert abs(coarse - fine) < 1e-5 * (1 + abs(fine))
+    assert all(gradient[k].shape == p.shape for k, p in net.parameters.items())
+
+
+def test_gradient_by_x_and_direction():
+    """∂/∂x of u′(x) is u″(x); ∂/∂v of v·∇u is ∇u."""
+    x = np.linspace(-1, 1, 4)
+    for f in (NET, np.sin, lambda u: NET(u) * u):
+        _, by_x = nt.value_and_grad(lambda x, f=f: np.sum(nt.derivatives(f, x, 1)[1]))(x)
+        np.testing.assert_allclose(by_x, nt.derivatives(f, x, 2)[2], atol=1e-14)
+    net = nt.MLP.create([3, 4, 1])
+    point = RNG.standard_normal((2, 3))
+    _, by_v = nt.value_and_grad(lambda v: np.sum(nt.derivatives(net, point, 1, v)[1]))(np.ones(3))
+    expected = [np.sum(nt.derivatives(net, point, 1, e)[1]) for e in np.eye(3)]
+    np.testing.assert_allclose(by_v, expected, atol=1e-14)
+
+
+# --- nesting ------------------------------------------------------------------------------------
+
+
+def test_gradient_of_a_gradient():
+    """Hessian-vector products: ∇(v·∇ Σ sin(q)³)."""
+    q, v = np.asarray([0.3, 0.8]), np.asarray([2.0, -1.0])
+
+    def inner(p):
+        return np.sum(nt.value_and_grad(lambda q: np.sum(np.sin(q) ** 3))(p)[1] * v)
+
+    _, got = nt.value_and_grad(inner)(q)
+    np.testing.assert_allclose(got, v * (6 * np.sin(q) * np.cos(q) ** 2 - 3 * np.sin(q) ** 3))
+
+
+def test_gradient_of_a_gradient_through_a_network_and_indexing():
+    net = nt.MLP.create([1, 3, 1], seed=2)
+    w = net.parameters["0.weight"]
+
+    def first(w):
+        loss = lambda p: np.sum(net.replace({**net.parameters, "0.weight": p})(X)[1:4] ** 2)  # noqa: E731
+        return nt.value_and_grad(loss)(w)[1]
+
+    change = RNG.standard_normal(w.shape)
+    _, second = nt.value_and_grad(lambda w: np.sum(first(w) * change))(w)
+    h = 1e-4
+    difference = (first(w + h * change) - first(w - h * change)) / (2 * h)
+    np.testing.assert_allclose(second, difference, atol=1e-7)
+
+
+def test_derivatives_of_a_gradient():
+    """d/dt ∇_p Σ sin(p t): a gradient inside a differentiated function."""
+    p, t = np.asarray([1.0, 2.0]), np.asarray(0.3)
+    got = nt.derivatives(lambda t: nt.value_and_grad(lambda p: np.sum(np.sin(p * t)))(p)[1], t, 1)
+    np.testing.assert_allclose(got, [t * np.cos(p * t), np.cos(p * t) - p * t * np.sin(p * t)])
+
+
+# --- trees, auxiliaries, arguments ----------------------------------------------------------------
+
+
+class Pair(NamedTuple):
+    left: np.ndarray
+    right: object
+
+
+def test_trees():
+    a, b = np.asarray([1.0, 2.0]), np.asarray(3.0)
+    tree = {"x": [a, (b,)], "y": Pair(a, {"z": b, "none": None})}
+
+    def loss(p):
+        return np.sum(p["x"][0] * p["y"].left) * p["x"][1][0] + p["y"].right["z"] ** 2
+
+    value, gradient = nt.value_and_grad(loss)(tree)
+    assert value == 24.0
+    assert isinstance(gradient["y"], Pair)
+    np.testing.assert_array_equal(gradient["x"][0], [3, 6])
+    np.testing.assert_array_equal(gradient["x"][1][0], 5)
+    np.testing.assert_array_equal(gradient["y"].left, [3, 6])
+    assert gradient["y"].right["none"] is None
+    assert gradient["y"].right["z"] == 6
+    assert gradient.keys() == tree.keys()
+
+
+def test_auxiliary_output_and_extra_arguments():
+    def loss(p, scale, *, shift):
+        y = p * scale + shift
+        return np.sum(y * y), {"y": y, "note": "text", "nothing": None, "list": [y[0], 1.5]}
+
+    p = np.asarray([1.0, 2.0])
+    (value, auxiliary), gradient = nt.value_and_grad(loss)(p, 3.0, shift=1.0)
+    assert value == 65
+    np.testing.assert_array_equal(gradient, [24, 42])
+    assert type(auxiliary["y"]) is np.ndarray
+    assert auxiliary["list"] == [4.0, 1.5]
+    assert auxiliary["note"] == "text"
+
+
+def test_unused_parameters_have_zero_gradient():
+    _, gradient = nt.value_and_grad(lambda p: np.sum(p["a"]))({"a": np.ones(2), "b": np.ones((2, 3))})
+    np.testing.assert_array_equal(gradient["b"], np.zeros((2, 3)))
+
+
+def test_a_parameter_used_many_times():
+    p = np.asarray([0.1, 0.2])
+
+    def loss(p):
+        y = p
+        for _ in range(2000):
+            y = y * 0.999 + p
+        return np.sum(y)
+
+    _, gradient = nt.value_and_grad(loss)(p)
+    np.testing.assert_allclose(gradient, sum(0.999**k for k in range(2001)))
+
+
+def test_parameters_are_not_written_to():
+    p = {k: np.array(v) for k, v in NET.parameters.items()}
+    for v in p.values():
+        v.flags.writeable = False
+    _, gradient = nt.value_and_grad(lambda p: np.mean(nt.derivatives(NET.replace(p), X, 3)[3] ** 2))(p)
+    for g in gradient.values():
+        g += 1  # the gradient is the caller's own
+    assert all(np.array_equal(p[k], NET.parameters[k]) for k in p)
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda p: np.sum(np.cumprod(p)), nt.MissingRule, "'cumprod'"),
+        (lambda p: np.sum(np.linalg.svd(p[None, :])[1]), nt.MissingRule, "'svd'"),
+        (lambda p: np.add.reduce(p), nt.MissingRule, "np.add.reduce"),
+        (lambda p: np.sum(p, initial=2.0), (nt.MissingRule, TypeError), "initial"),
+        (lambda p: np.sum(p[np.asarray([0, 0])]), nt.MissingRule, r"xp\.take"),
+        (lambda p: p, ValueError, r"must be a scalar, it has shape \(3,\)"),
+        (lambda p: 3.0, ValueError, "does not depend on the parameters"),
+        (lambda p: np.sum(np.floor(p)), ValueError, "does not depend on the parameters"),
+        (lambda p: None, ValueError, "NoneType"),
+        (lambda p: float(np.sum(p)), TypeError, "Python float"),
+        (lambda p: np.asarray(p).sum(), TypeError, "plain NumPy array"),
+        (lambda p: np.sum(p) if p[0] * 1.0 else 0, TypeError, "Python bool"),
+        (lambda p: np.sum(np.sqrt(p - 1)), ValueError, "sqrt is not differentiable"),
+        (lambda p: p.__setitem__(0, 1.0), TypeError, "in place"),
+        (lambda p: nt.jet(np.sin, p, 2), ValueError, "Jet"),
+    ],
+)
+def test_refusals(loss, error, message):
+    with pytest.raises(error, match=message):
+        nt.value_and_grad(loss)(np.asarray([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("parameters", [{"a": 1.0}, [np.ones(2), "text"], 3.0])
+def test_leaves_must_be_arrays(parameters):
+    with pytest.raises(TypeError, match="must be arrays"):
+        nt.value_and_grad(lambda p: 0.0)(parameters)
+
+
+def test_integer_parameters_are_refused():
+    with pytest.raises(TypeError, match="floating"):
+        nt.value_and_grad(lambda p: np.sum(p * 1.5))(np.asarray([1, 2]))
+
+
+def test_complex_parameters_and_losses_are_refused():
+    with pytest.raises(TypeError, match="complex"):
+        nt.value_and_grad(lambda p: np.sum(abs(p)))(np.asarray([1j]))
+    with pytest.raises(ValueError, match="must be real"):
+        nt.value_and_grad(lambda p: np.sum(p * 1j))(np.ones(2))
+
+
+def test_parameters_without_a_leaf_are_refused():
+    with pytest.raises((TypeError, ValueError), match="parameters"):
+        nt.value_and_grad(lambda p: 0.0)({})

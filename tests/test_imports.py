@@ -1,0 +1,137 @@
+"""The house stands: imports run strictly downwards, and importing ntaylor loads no array library but NumPy."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ntaylor as nt
+
+ROOT = Path(nt.__file__).parent
+
+FLOORS = {
+    0: ["partitions", "namespace"],
+    1: ["dispatch", "series", "faa_di_bruno", "array_object"],
+    2: ["activations", "programs"],
+    3: ["jet_rules", "transposes"],
+    4: ["jets", "layers", "gradients", "directions"],
+    5: ["networks"],
+    6: ["differentiate"],
+    7: ["operators", "pointwise", "storage"],
+    8: ["fields", "finite_differences", "spectra"],
+    9: ["problems"],
+    10: ["training", "least_squares", "plots"],
+    11: ["profile_search"],
+    12: ["cli"],
+    13: ["__main__"],
+}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "triton", "array_api_strict", "ntaylor_backends"}
+
+MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+def room(path: Path) -> str:
+    """The name in the table: the module's, or the package's it lies in."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> list[str]:
+    """Dotted names of every import in a file, those inside functions included."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def arrows(source: str, names: list[str]) -> list[str]:
+    """Imports among ``names`` that do not lead to a lower floor than that of the room ``source``."""
+    wrong = []
+    for name in names:
+        parts = name.split(".")
+        if parts[0] != "ntaylor":
+            continue
+        target = parts[1] if len(parts) > 1 and parts[1] in FLOOR_OF else None
+        if target is None:
+            # The public face is above every room but the command line.
+            if source != "cli":
+                wrong.append(name)
+        elif target != source and FLOOR_OF[target] >= FLOOR_OF[source]:
+            wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(ROOT)) for p in MODULES])
+def test_imports_run_downwards(path):
+    assert room(path) in FLOOR_OF, f"{room(path)} is on no floor: put it into FLOORS and docs/architecture.md"
+    assert not arrows(room(path), imported(path))
+
+
+def test_an_arrow_up_is_seen():
+    """The check itself: upwards, sideways and through the public face are all refused, downwards is not."""
+    assert arrows("series", ["ntaylor.jets.Jet"])
+    assert arrows("gradients", ["ntaylor.layers"])
+    assert arrows("layers", ["ntaylor"])
+    assert arrows("layers", ["ntaylor.MLP"])
+    assert not arrows("layers", ["ntaylor.series.add", "math"])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(ROOT)) for p in MODULES])
+def test_core_names_no_adapter(path):
+    assert not ADAPTED & {name.split(".")[0] for name in imported(path)}
+
+
+BACKENDS = sorted((ROOT.parent / "ntaylor_backends").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", BACKENDS, ids=[str(p.relative_to(ROOT.parent)) for p in BACKENDS])
+def test_backends_use_floors_0_to_4(path):
+    rooms = {name.split(".")[1] for name in imported(path) if name.startswith("ntaylor.")}
+    assert all(FLOOR_OF.get(name, 99) <= 4 for name in rooms), rooms
+
+
+def test_only_one_door_to_array_api_compat():
+    users = [p.name for p in MODULES if any(n.startswith("array_api_compat") for n in imported(p))]
+    assert users == ["namespace.py"]
+
+
+def test_no_module_bears_the_name_of_a_public_function():
+    functions = {name for name in nt.__all__ if callable(getattr(nt, name))}
+    assert not functions & {room(p) for p in MODULES}
+
+
+def test_public_names_are_documented():
+    for name in nt.__all__:
+        assert inspect.getdoc(getattr(nt, name)), name
+        public = getattr(nt, name)
+        for member in getattr(public, "__all__", ()):
+            if callable(getattr(public, member)):
+                assert inspect.getdoc(getattr(public, member)), f"{name}.{member}"
+
+
+def test_every_module_says_what_it_is():
+    for path in MODULES:
+        if path.name == "__init__.py":
+            continue
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), f"{path.name} has no docstring"
+
+
+def test_typed():
+    assert (ROOT / "py.typed").exists()
+
+
+def test_importing_ntaylor_is_light():
+    heavy = ["torch", "jax", "cupy", "scipy", "matplotlib", "rich", "dask", "numba", "array_api_strict"]
+    script = f"import sys, ntaylor; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
