@@ -51,11 +51,11 @@ def page(runs: list[dict], machine: str) -> str:
         "# Self-similar Burgers profiles: what the search reaches",
         "",
         "Made by `python benchmarks/profiles.py`. Of all seeds the worst error and the longest time; λ starts in the",
-        "middle of its interval, and the exact values enter only this table. \"Found\" counts the runs whose own",
+        'middle of its interval, and the exact values enter only this table. "Found" counts the runs whose own',
         "diagnosis, which knows no exact value, passed. The published figures are those of arXiv 2412.09752 and its",
         "repository, on an A6000 GPU: another method on other hardware, so their times are not a ratio to these.",
         "",
-        "| profile | λ | seeds | found | worst abs. error of λ | worst error of U | longest s | steps | published: λ | U | s |",
+        "| profile | λ | seeds | found | worst λ error | worst U error | longest s | steps | published: λ | U | s |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for profile in sorted({r["profile"] for r in runs}):

@@ -1,4 +1,4 @@
-"""``python -m ntaylor`` is the ``ntaylor`` command."""
+"""``python -m ntaylor`` is the ``ntaylor`` command. Floor 14."""
 
 import sys
 

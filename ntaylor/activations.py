@@ -1,8 +1,7 @@
-"""Univariate functions as pair rules: a table name → rule, domain, source.
+"""Univariate functions by name: a table name → rule, domain, source.
 
-Floor 2. A pair rule takes the series u and returns ``(v, w)``, the series of f(u) and of f′(u), as
-Taylor coefficients; that pair is all that forward, JVP and VJP need (``docs/theory.md`` section 3).
-The same table serves network layers, jets of any function, and gradients.
+Floor 3. The rules themselves are those of ``pair_rules``; here they get names, domains and starting values,
+and users add their own. The same table serves network layers, jets of any function, and gradients.
 
 Register your own, from whichever you have::
 
@@ -16,12 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
+from ntaylor import pair_rules
 from ntaylor.faa_di_bruno import tower
-from ntaylor.namespace import any_true, near_names, special
-from ntaylor.series import Series, add, cosh_sinh, integrate, select, sin_cos, solve, square_root
+from ntaylor.namespace import any_true, is_complex, near_names
+from ntaylor.series import Series, add, solve
 
 __all__ = ["Activation", "elu", "get", "names", "power", "register", "relu_power"]
 
@@ -46,12 +45,21 @@ class Activation:
     parameters: Mapping[str, float] = field(default_factory=dict)
     singular: Callable[[Array, Any], Array] | None = None
     domain: str = "all real u"
+    holomorphic: bool = True
+    """Whether it has a complex derivative; a piecewise function has none, and refuses complex arrays."""
     towers: Callable[[Array, int, Any], Sequence[Array]] | None = None
     """(u0, order, xp) -> f^(m)(u0), m = 0..order, for the published algorithm, where known exactly."""
 
     def pair(self, u: Series, xp: Any, order: int, **parameters: Array) -> tuple[Series, Series, dict[str, Series]]:
-        """(v, w, partials) along ``u``; ValueError where f is not differentiable to ``order``."""
-        if self.singular is not None and order > 0 and any_true(self.singular(u[0], xp)):
+        """(v, w, partials) along ``u``.
+
+        ValueError where f is not differentiable to ``order``, TypeError for a complex u in a piecewise f.
+        """
+        complex_argument = is_complex(u[0])
+        if complex_argument and not self.holomorphic and order > 0:
+            raise TypeError(f"{self.name} is piecewise and has no complex derivative: pass a real array")
+        # The domains are those of the real functions; a complex one continues round the point.
+        if self.singular is not None and order > 0 and not complex_argument and any_true(self.singular(u[0], xp)):
             raise ValueError(
                 f"{self.name} is not differentiable to order {order} at some of these points: it needs "
                 f"{self.domain}. Keep the argument inside that domain, or ask for order=0"
@@ -68,212 +76,9 @@ class Activation:
         v, w, *partials = found
         return v, w, partials[0] if partials else {}
 
-
-# --- the rules ----------------------------------------------------------------------------------
-# Each is its differential equation. Where the closing relation would cancel in coefficient 0, the
-# accurate value is passed as w0 (see ``series.solve``).
-
-
-def _tanh(u: Series, xp: Any) -> Pair:
-    decay = xp.exp(-2 * xp.abs(u[0]))
-    sech_squared = 4 * decay / ((1 + decay) * (1 + decay))
-    return solve(u, xp.tanh(u[0]), lambda v: 1 - v * v, w0=sech_squared)
-
-
-def _sigmoid(u: Series, xp: Any) -> Pair:
-    # About its centre, c = σ − 1/2 = tanh(u/2)/2, so that w = 1/4 − c². In w = σ − σ² the two terms of
-    # every w_k, v_k and 2 σ_0 v_k, cancel where u is small; here the factor c_0 is small and accurate.
-    decay = xp.exp(-xp.abs(u[0]))
-    value = xp.where(u[0] < 0, decay, decay * 0 + 1) / (1 + decay)
-    sech_squared = decay / ((1 + decay) * (1 + decay))
-    c, w = solve(u, xp.tanh(u[0] / 2) / 2, lambda c: 0.25 - c * c, w0=sech_squared)
-    return _with_value(c, value), w
-
-
-def _exp(u: Series, xp: Any) -> Pair:
-    return solve(u, xp.exp(u[0]), lambda v: v)
-
-
-def _expm1(u: Series, xp: Any) -> Pair:
-    _, w = _exp(u, xp)
-    return _with_value(w, xp.expm1(u[0])), w
-
-
-def _sin(u: Series, xp: Any) -> Pair:
-    return sin_cos(u, xp.sin(u[0]), xp.cos(u[0]))
-
-
-def _cos(u: Series, xp: Any) -> Pair:
-    sine, cosine = _sin(u, xp)
-    return cosine, -sine
-
-
-def _tan(u: Series, xp: Any) -> Pair:
-    return solve(u, xp.tan(u[0]), lambda v: 1 + v * v)
-
-
-def _sinh(u: Series, xp: Any) -> Pair:
-    cosine, sine = cosh_sinh(u, xp.cosh(u[0]), xp.sinh(u[0]))
-    return sine, cosine
-
-
-def _cosh(u: Series, xp: Any) -> Pair:
-    return cosh_sinh(u, xp.cosh(u[0]), xp.sinh(u[0]))
-
-
-def _softplus(u: Series, xp: Any) -> Pair:
-    w, _ = _sigmoid(u, xp)
-    value = xp.where(u[0] > 0, u[0], u[0] * 0) + xp.log1p(xp.exp(-xp.abs(u[0])))
-    return integrate(w * u.derivative(), value), w
-
-
-def _silu(u: Series, xp: Any) -> Pair:
-    s, slope = _sigmoid(u, xp)
-    return u * s, s + u * slope
-
-
-def _gaussian(u: Series, xp: Any) -> Pair:
-    return solve(u, xp.exp(-u[0] * u[0]), lambda v: -2 * (u * v))
-
-
-def _erf(u: Series, xp: Any) -> Pair:
-    bell, _ = _gaussian(u, xp)
-    w = bell * (2 / math.sqrt(math.pi))
-    return integrate(w * u.derivative(), special(xp, "erf")(u[0])), w
-
-
-def _normal_cdf(u: Series, xp: Any) -> Pair:
-    # ndtr, not (1 + erf)/2, which has no correct digit left at u = -8.3.
-    density = xp.exp(-u[0] * u[0] / 2) * (1 / math.sqrt(2 * math.pi))
-    w, _ = solve(u, density, lambda phi: -(u * phi))
-    return integrate(w * u.derivative(), special(xp, "ndtr")(u[0])), w
-
-
-def _gelu(u: Series, xp: Any) -> Pair:
-    cdf, density = _normal_cdf(u, xp)
-    return u * cdf, cdf + u * density
-
-
-def _gelu_tanh(u: Series, xp: Any) -> Pair:
-    # u (1 + tanh z)/2 = u · sigmoid(2z), which keeps its digits where tanh z is near -1.
-    u_squared = u * u
-    twice_z = (u + 0.044715 * (u_squared * u)) * (2 * math.sqrt(2 / math.pi))
-    gate, gate_slope = _sigmoid(twice_z, xp)
-    dz = (1 + (3 * 0.044715) * u_squared) * (2 * math.sqrt(2 / math.pi))
-    return u * gate, gate + u * gate_slope * dz
-
-
-def _mish(u: Series, xp: Any) -> Pair:
-    s, slope = _softplus(u, xp)
-    t, t_slope = _tanh(s, xp)
-    return u * t, t + u * (t_slope * slope)
-
-
-def _atan(u: Series, xp: Any) -> Pair:
-    w = 1 / (1 + u * u)
-    return integrate(u.derivative() / (1 + u * u), xp.atan(u[0])), w
-
-
-def _inverse_root(d: Series, xp: Any) -> Series:
-    """d^(−1/2) by equation (4.9), O(n) on a line where d has three terms; 1/√d would cost O(n²) there.
-
-    And √d has cancelling coefficients where d is nearly a square, as 1 + u² is for large u.
-    """
-
-    @cache
-    def solution() -> Series:
-        return solve(d, 1 / xp.sqrt(d[0]), lambda w: -0.5 * w / d)[0]
-
-    # Made when first asked for: at the end of a domain the value is wanted, and this has none.
-    return Series((), lambda k: solution()[k])
-
-
-def _one_minus_square(u: Series) -> Series:
-    # Coefficient 0 as (1 − u)(1 + u), for 1 − u² cancels near the ends of the domain; the others as those of
-    # −u², for in the product the terms of the first, u_1 (1 − u_0) and u_1 (1 + u_0), cancel for small u.
-    return _with_value(-(u * u), (1 - u[0]) * (1 + u[0]))
-
-
-def _asin(u: Series, xp: Any) -> Pair:
-    w = _inverse_root(_one_minus_square(u), xp)
-    return integrate(w * u.derivative(), xp.asin(u[0])), w
-
-
-def _acos(u: Series, xp: Any) -> Pair:
-    _, w = _asin(u, xp)
-    return integrate(-(w * u.derivative()), xp.acos(u[0])), -w
-
-
-def _asinh(u: Series, xp: Any) -> Pair:
-    w = _inverse_root(1 + u * u, xp)
-    return integrate(w * u.derivative(), xp.asinh(u[0])), w
-
-
-def _acosh(u: Series, xp: Any) -> Pair:
-    w = _inverse_root(-_one_minus_square(u), xp)
-    return integrate(w * u.derivative(), xp.acosh(u[0])), w
-
-
-def _atanh(u: Series, xp: Any) -> Pair:
-    denominator = _one_minus_square(u)
-    return integrate(u.derivative() / denominator, xp.atanh(u[0])), 1 / denominator
-
-
-def _log(u: Series, xp: Any) -> Pair:
-    return integrate(u.derivative() / u, xp.log(u[0])), 1 / u
-
-
-def _log1p(u: Series, xp: Any) -> Pair:
-    return integrate(u.derivative() / (1 + u), xp.log1p(u[0])), 1 / (1 + u)
-
-
-def _scaled_log(base_name: str, base: float) -> Callable[..., Pair]:
-    def rule(u: Series, xp: Any) -> Pair:
-        v, w = _log(u, xp)
-        return _with_value(v * (1 / math.log(base)), getattr(xp, base_name)(u[0])), w * (1 / math.log(base))
-
-    return rule
-
-
-def _sqrt(u: Series, xp: Any) -> Pair:
-    v = square_root(u, xp.sqrt(u[0]))
-    return v, 0.5 / v
-
-
-def _reciprocal(u: Series, xp: Any) -> Pair:
-    v = 1 / u
-    return v, -(v * v)
-
-
-def _square(u: Series, xp: Any) -> Pair:
-    return u * u, 2 * u
-
-
-def _softsign(u: Series, xp: Any) -> Pair:
-    # v from its derivative: in the quotient u/(1 + |u|) the terms of v_1, u_1 and v_0 u_1, cancel for large
-    # u, and in 1 − 1/(1 + |u|) the terms of v_0 for small u.
-    inverse = 1 / (1 + select(xp.where, u[0] >= 0, u, -u))
-    w = inverse * inverse
-    return integrate(w * u.derivative(), u[0] / (1 + xp.abs(u[0]))), w
-
-
-def _snake(u: Series, xp: Any, a: Array) -> tuple[Series, Series, dict[str, Series]]:
-    # sin² = (1 − cos 2au)/2 spares the products; its coefficient 0 is the square, which does not cancel.
-    sine, cosine = _sin(u * (2 * a), xp)
-    root = xp.sin(u[0] * a)
-    sine_squared = _with_value(-0.5 * cosine, root * root)
-    v = u + sine_squared * (1 / a)
-    return v, 1 + sine, {"a": u * sine * (1 / a) - sine_squared * (1 / (a * a))}
-
-
-def _adaptive_tanh(u: Series, xp: Any, a: Array) -> tuple[Series, Series, dict[str, Series]]:
-    v, w = _tanh(u * a, xp)
-    return v, w * a, {"a": u * w}
-
-
-def _with_value(v: Series, value: Array) -> Series:
-    """``v`` with its coefficient 0 replaced by a more accurate one."""
-    return Series([value], v.__getitem__)
+    def __reduce__(self) -> Any:
+        # By name where the table has it: rules are functions, which do not travel to other processes.
+        return (get, (self.name,)) if _TABLE.get(self.name) is self else super().__reduce__()
 
 
 def relu_power(p: int) -> Activation:
@@ -284,17 +89,7 @@ def relu_power(p: int) -> Activation:
     """
     if not isinstance(p, int) or isinstance(p, bool) or p < 1:
         raise ValueError(f"relu_power takes a whole power >= 1, got {p!r}; use activations.power for others")
-
-    def rule(u: Series, xp: Any) -> Pair:
-        active = u[0] > 0
-        zero = Series([u[0] * 0])
-        one = Series([u[0] * 0 + 1])
-        # The power of the other branch is clipped so that it cannot overflow where unused.
-        clipped = _with_value(u, xp.where(active, u[0], u[0] * 0))
-        slope = one if p == 1 else p * clipped ** (p - 1)
-        return select(xp.where, active, clipped**p, zero), select(xp.where, active, slope, zero)
-
-    return Activation("relu" if p == 1 else f"relu{p}", rule, "theory.md (4.12), piecewise")
+    return Activation("relu" if p == 1 else f"relu{p}", pair_rules.relu_power(p), "theory.md (4.12)", holomorphic=False)
 
 
 def elu(alpha: float = 1.0) -> Activation:
@@ -302,46 +97,23 @@ def elu(alpha: float = 1.0) -> Activation:
 
     At the kink u = 0 the derivatives are those of the left branch; for α = 1 the first is continuous.
     """
-
-    def rule(u: Series, xp: Any) -> Pair:
-        positive = u[0] > 0
-        # The exponential of the other branch is clipped so that it cannot overflow where unused.
-        clipped = _with_value(u, xp.where(positive, u[0] * 0, u[0]))
-        v, w = _expm1(clipped, xp)
-        one = Series([u[0] * 0 + 1])
-        return select(xp.where, positive, u, v * alpha), select(xp.where, positive, one, w * alpha)
-
-    return Activation("elu", rule, "theory.md (4.12), piecewise")
+    return Activation("elu", pair_rules.elu(alpha), "theory.md (4.12)", holomorphic=False)
 
 
 def power(p: float) -> Activation:
     """u^p. Whole p >= 0 holds everywhere, negative whole p needs u ≠ 0, any other p needs u > 0."""
     if not isinstance(p, (int, float)) or isinstance(p, bool):
         raise TypeError(f"power takes a Python number as exponent, got {type(p).__name__}")
-    if float(p).is_integer() and p >= 0:
-        return _whole_power(int(p))
     whole = float(p).is_integer()
-
-    def rule(u: Series, xp: Any) -> Pair:
-        v0 = xp.pow(u[0], u[0] * 0 + p)
-        return solve(u, v0, lambda v: p * v / u)
-
+    if whole and p >= 0:
+        return Activation(f"power({p})", pair_rules.whole_power(int(p)), "theory.md (2.1)")
     return Activation(
         f"power({p})",
-        rule,
+        pair_rules.power(p),
         "theory.md (4.9)",
         singular=(lambda u0, _: u0 == 0) if whole else (lambda u0, _: u0 <= 0),
         domain="u ≠ 0" if whole else "u > 0",
     )
-
-
-def _whole_power(p: int) -> Activation:
-    def rule(u: Series, xp: Any) -> Pair:
-        if p == 0:
-            return Series([u[0] * 0 + 1]), Series([u[0] * 0])
-        return u**p, Series([u[0] * 0 + 1]) if p == 1 else p * u ** (p - 1)
-
-    return Activation(f"power({p})", rule, "theory.md (2.1)")
 
 
 def _polynomial_tower(name: str, slope: tuple[int, ...]) -> Callable[[Array, int, Any], Sequence[Array]]:
@@ -373,39 +145,39 @@ def _enter(name: str, rule: Callable[..., Any], equation: str, **more: Any) -> N
     _TABLE[name] = Activation(name, rule, f"theory.md {equation}", **more)
 
 
-_enter("tanh", _tanh, "(4.1)", towers=_polynomial_tower("tanh", (1, 0, -1)))
-_enter("sigmoid", _sigmoid, "(4.2)", towers=_sigmoid_tower)
-_enter("exp", _exp, "(4.3)", towers=_polynomial_tower("exp", (0, 1)))
-_enter("expm1", _expm1, "(4.3)")
-_enter("sin", _sin, "(2.4)", towers=_sin_tower)
-_enter("cos", _cos, "(2.4)")
-_enter("tan", _tan, "(4.1)", towers=_polynomial_tower("tan", (1, 0, 1)))
-_enter("sinh", _sinh, "(2.4)")
-_enter("cosh", _cosh, "(2.4)")
-_enter("softplus", _softplus, "(4.4)")
-_enter("silu", _silu, "(4.5)")
-_enter("gaussian", _gaussian, "(4.6), exp(-u²)")
-_enter("erf", _erf, "(4.6)")
-_enter("ndtr", _normal_cdf, "(4.6), the normal distribution function")
-_enter("gelu", _gelu, "(4.7), u Φ(u)")
-_enter("gelu_tanh", _gelu_tanh, "(4.7), the tanh form")
-_enter("mish", _mish, "(4.5), u tanh(softplus u)")
-_enter("atan", _atan, "(4.8)")
-_enter("asinh", _asinh, "(4.8)")
-_enter("softsign", _softsign, "(4.10), u/(1+|u|), piecewise (4.12): at 0 the right branch from order 2 up")
-_enter("square", _square, "(2.1)")
-_enter("snake", _snake, "(4.11), u + sin²(a u)/a, learnable a", parameters={"a": 1.0})
-_enter("adaptive_tanh", _adaptive_tanh, "(4.11), tanh(a u), learnable a", parameters={"a": 1.0})
-_enter("asin", _asin, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
-_enter("acos", _acos, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
-_enter("atanh", _atanh, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
-_enter("acosh", _acosh, "(4.8)", singular=lambda u0, _: u0 <= 1, domain="u > 1")
-_enter("log", _log, "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("log1p", _log1p, "(4.8)", singular=lambda u0, _: u0 <= -1, domain="u > -1")
-_enter("log2", _scaled_log("log2", 2), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("log10", _scaled_log("log10", 10), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("sqrt", _sqrt, "(2.5)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("reciprocal", _reciprocal, "(2.2)", singular=lambda u0, _: u0 == 0, domain="u ≠ 0")
+_enter("tanh", pair_rules.tanh, "(4.1)", towers=_polynomial_tower("tanh", (1, 0, -1)))
+_enter("sigmoid", pair_rules.sigmoid, "(4.2)", towers=_sigmoid_tower)
+_enter("exp", pair_rules.exp, "(4.3)", towers=_polynomial_tower("exp", (0, 1)))
+_enter("expm1", pair_rules.expm1, "(4.3)")
+_enter("sin", pair_rules.sin, "(2.4)", towers=_sin_tower)
+_enter("cos", pair_rules.cos, "(2.4)")
+_enter("tan", pair_rules.tan, "(4.1)", towers=_polynomial_tower("tan", (1, 0, 1)))
+_enter("sinh", pair_rules.sinh, "(2.4)")
+_enter("cosh", pair_rules.cosh, "(2.4)")
+_enter("softplus", pair_rules.softplus, "(4.4)")
+_enter("silu", pair_rules.silu, "(4.5)")
+_enter("gaussian", pair_rules.gaussian, "(4.6), exp(-u²)")
+_enter("erf", pair_rules.erf, "(4.6)")
+_enter("ndtr", pair_rules.normal_cdf, "(4.6), the normal distribution function")
+_enter("gelu", pair_rules.gelu, "(4.7), u Φ(u)")
+_enter("gelu_tanh", pair_rules.gelu_tanh, "(4.7), the tanh form")
+_enter("mish", pair_rules.mish, "(4.5), u tanh(softplus u)")
+_enter("atan", pair_rules.atan, "(4.8)")
+_enter("asinh", pair_rules.asinh, "(4.8)")
+_enter("softsign", pair_rules.softsign, "(4.10), u/(1+|u|); at 0 the right branch from order 2 up", holomorphic=False)
+_enter("square", pair_rules.square, "(2.1)")
+_enter("snake", pair_rules.snake, "(4.11), u + sin²(a u)/a, learnable a", parameters={"a": 1.0})
+_enter("adaptive_tanh", pair_rules.adaptive_tanh, "(4.11), tanh(a u), learnable a", parameters={"a": 1.0})
+_enter("asin", pair_rules.asin, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
+_enter("acos", pair_rules.acos, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
+_enter("atanh", pair_rules.atanh, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
+_enter("acosh", pair_rules.acosh, "(4.8)", singular=lambda u0, _: u0 <= 1, domain="u > 1")
+_enter("log", pair_rules.log, "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("log1p", pair_rules.log1p, "(4.8)", singular=lambda u0, _: u0 <= -1, domain="u > -1")
+_enter("log2", pair_rules.scaled_log("log2", 2), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("log10", pair_rules.scaled_log("log10", 10), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("sqrt", pair_rules.sqrt, "(2.5)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
+_enter("reciprocal", pair_rules.reciprocal, "(2.2)", singular=lambda u0, _: u0 == 0, domain="u ≠ 0")
 for _activation in (elu(), *map(relu_power, range(1, 6))):
     _TABLE[_activation.name] = _activation
 

@@ -1,4 +1,4 @@
-"""The ``ntaylor`` command. Floor 12: arguments, progress, files; everything else is in the floors below."""
+"""The ``ntaylor`` command. Floor 13: arguments, progress, files; everything else is in the floors below."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NETWORK = "network.safetensors"
 _PICTURE = "profile.png"
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Something the user has to decide; its text says what to type."""
 
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (_Refused, ValueError, OSError) as error:
+    except (_RefusedError, ValueError, OSError) as error:
         print(f"ntaylor: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def _burgers(options: argparse.Namespace) -> int:
     else:
         jobs = [(options.profile, options.out or Path(f"burgers-{options.profile}"))]
     if options.resume and options.overwrite:
-        raise _Refused("--resume and --overwrite exclude each other: give one")
+        raise _RefusedError("--resume and --overwrite exclude each other: give one")
     for _, folder in jobs:
         _check_folder(folder, options)
 
@@ -117,7 +117,7 @@ def _check_folder(folder: Path, options: argparse.Namespace) -> None:
         return
     for name, what in ((_REPORT, "a finished run"), (_CHECKPOINT, "the checkpoint of an interrupted run")):
         if (folder / name).exists():
-            raise _Refused(
+            raise _RefusedError(
                 f"{folder} holds {what} ({name}): give --resume to go on from it, --overwrite to start anew, "
                 "or another --out"
             )
@@ -223,9 +223,7 @@ def _report_of(result: Any) -> dict[str, Any]:
             "what": "max |U^(m) − exact| / max |exact| on [−2, 2]",
             **{str(m): float(e / s) for m, (e, s) in enumerate(zip(errors, sizes, strict=True))},
         },
-        "diagnosis": {
-            name: {"value": value, "must_be_below": LIMITS[name]} for name, value in result.figures.items()
-        },
+        "diagnosis": {name: {"value": value, "must_be_below": LIMITS[name]} for name, value in result.figures.items()},
         "costs": result.costs,
         "made_with": {
             "ntaylor": ntaylor.__version__,

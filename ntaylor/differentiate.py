@@ -1,6 +1,6 @@
 """The public verbs: what a user types.
 
-Floor 6: checks the request, starts a jet, pushes the function forward, and turns Taylor coefficients
+Floor 7: checks the request, starts a jet, pushes the function forward, and turns Taylor coefficients
 into what was asked for.
 """
 

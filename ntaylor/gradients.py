@@ -1,6 +1,6 @@
 """Reverse mode for namespaces that have none: NumPy, CuPy, and any other of the array API.
 
-Floor 4. A ``Variable`` is an array object that remembers how it was made. ``value_and_grad`` wraps the
+Floor 5. A ``Variable`` is an array object that remembers how it was made. ``value_and_grad`` wraps the
 parameters, calls the loss, and sweeps back once. Whole networks and activations are single nodes
 whose adjoints are the closed forms of ``layers`` and ``series``; those of array operations come from
 ``transposes``. An operation without a transpose is refused by name.

@@ -1,6 +1,6 @@
 """What each operation of the array namespace does to a jet.
 
-Floor 3: a table name → ``rule(xp, order, *args)``. Jets arrive as a Series of Taylor coefficients,
+Floor 4: a table name → ``rule(xp, order, *args)``. Jets arrive as a Series of Taylor coefficients,
 constants as they are; the result is a Series, or a plain array. An operation is of one of these kinds:
 
 - *zero*: locally constant (floor, comparisons): acts on the primal and returns a plain array;

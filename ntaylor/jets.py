@@ -1,6 +1,6 @@
 """Jets: a value with its Taylor coefficients along a curve, as an object of the array API standard.
 
-Floor 4. A jet of order n is u(t) = u_0 + u_1 t + … + u_n t^n + O(t^{n+1}) with arrays u_k of one shape:
+Floor 5. A jet of order n is u(t) = u_0 + u_1 t + … + u_n t^n + O(t^{n+1}) with arrays u_k of one shape:
 Taylor coefficients u_k = u^(k)/k!, not derivatives. A function that asks its argument for its
 namespace, or calls NumPy on it, runs on a jet as it is and gives the jet of its value.
 

@@ -1,6 +1,6 @@
 """Layers: a list of Taylor coefficients in, a list of Taylor coefficients out.
 
-Floor 4. ``push`` gives the output coefficients together with a *pullback*, the closed-form adjoint
+Floor 5. ``push`` gives the output coefficients together with a *pullback*, the closed-form adjoint
 of that push: no operation of the recurrences is differentiated, and an activation keeps one series,
 w = f′(u), for it (``docs/theory.md`` section 3). Coefficients are arrays (…, batch, features) or ``None``,
 a structural zero. A coefficient may have fewer axes than the primal, such as a direction that all

@@ -1,6 +1,6 @@
 """Levenberg–Marquardt on r(θ) = 0, one step at a time.
 
-Floor 10: knows a residual and its Jacobian, not where they come from. SciPy's ``least_squares`` keeps its
+Floor 11: knows a residual and its Jacobian, not where they come from. SciPy's ``least_squares`` keeps its
 state to itself and has no second-order correction; the profiles need both: steps that can be stopped,
 stored and gone on from, and the geodesic acceleration of Transtrum and Sethna ("Improvements to the
 Levenberg–Marquardt algorithm for nonlinear least-squares minimization", arXiv 1201.5885).
@@ -128,7 +128,11 @@ def levenberg_marquardt(system: System, state: State, settings: Settings) -> Ite
             finished = (
                 "tolerance"
                 if new_cost < settings.tolerance
-                else "stalled" if slow >= 2 else "steps" if done >= settings.steps else ""
+                else "stalled"
+                if slow >= 2
+                else "steps"
+                if done >= settings.steps
+                else ""
             )
             state = State(theta, max(damping, _SMALLEST_DAMPING), new_cost, done, slow, finished)
         yield state

@@ -22,6 +22,7 @@ __all__ = [
     "check_same_kind",
     "describe",
     "is_array",
+    "is_complex",
     "near_names",
     "special",
     "sum_to_shape",
@@ -59,6 +60,11 @@ def array_namespace(*arrays: Array) -> Any:
     except TypeError as error:
         kinds = ", ".join(sorted({describe(a) for a in found}))
         raise TypeError(f"these arrays are of different libraries: {kinds}; convert all to one") from error
+
+
+def is_complex(value: Any) -> bool:
+    """Whether ``value`` is an array of a complex dtype."""
+    return is_array(value) and bool(array_namespace(value).isdtype(value.dtype, "complex floating"))
 
 
 def describe(value: Any) -> str:

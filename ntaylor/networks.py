@@ -1,6 +1,6 @@
 """``MLP``, the network that a user makes, trains and differentiates.
 
-Floor 5: puts layers in a row, checks what comes in, and lets the backend of the arrays propagate.
+Floor 6: puts layers in a row, checks what comes in, and lets the backend of the arrays propagate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures. Floor 10: arrays in, a file out; matplotlib is imported when the first one is drawn."""
+"""Pictures. Floor 11: arrays in, a file out; matplotlib is imported when the first one is drawn."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["profile_picture"]
 
 Array = Any
 
-_NETWORK = {"color": "#1f5fa8", "linewidth": 2.0, "label": "network"}
-_EXACT = {"color": "#e07b00", "linewidth": 1.2, "linestyle": (0, (4, 3)), "label": "exact"}
+_NETWORK: dict[str, Any] = {"color": "#1f5fa8", "linewidth": 2.0, "label": "network"}
+_EXACT: dict[str, Any] = {"color": "#e07b00", "linewidth": 1.2, "linestyle": (0, (4, 3)), "label": "exact"}
 
 
 def profile_picture(path: Path, x: Array, found: Array, exact: Array, title: str) -> None:
@@ -28,8 +28,8 @@ def profile_picture(path: Path, x: Array, found: Array, exact: Array, title: str
     """
     try:
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("drawing needs matplotlib: pip install 'ntaylor[plot]'") from error
+    except ImportError as missing:
+        raise ImportError("drawing needs matplotlib: pip install 'ntaylor[plot]'") from missing
 
     order = len(found) - 1
     columns = 4

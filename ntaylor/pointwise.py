@@ -1,6 +1,6 @@
 """Residuals of an equation at points, order by order, and their Jacobian.
 
-Floor 7: joins a network's jet with an equation written on jets. Nothing here knows an optimiser or a
+Floor 8: joins a network's jet with an equation written on jets. Nothing here knows an optimiser or a
 particular equation.
 """
 
@@ -77,10 +77,10 @@ class PointwiseResidual:
             if isinstance(coefficient, Variable):
                 outputs.append(coefficient)
                 cotangents.append(xp.broadcast_to(xp.astype(rows == m, coefficient.dtype), wide))
-        found = sweep(outputs, cotangents, [*leaves, *named.values()])
-        found = [xp.zeros(wide, dtype=self.x.dtype) if c is None else c for c in found]
+        zeros = xp.zeros(wide, dtype=self.x.dtype)
+        found = [zeros if c is None else c for c in sweep(outputs, cotangents, [*leaves, *named.values()])]
         _, of_network = pullback([c[..., None] for c in found[: len(leaves)]], per_sample=True)
-        values = [c[0, ...].value if isinstance(c, Variable) else c for c in residual]
+        values = [c.value[0, ...] if isinstance(c, Variable) else c for c in residual]
         return stack_coefficients(values), of_network, dict(zip(named, found[len(leaves) :], strict=True))
 
     def _push(self, xp: Any, network: MLP) -> Any:

@@ -1,6 +1,6 @@
 """The search for a self-similar profile: U and λ together, from a seed to a verdict.
 
-Floor 11. Three stages of Levenberg–Marquardt on one odd network:
+Floor 12. Three stages of Levenberg–Marquardt on one odd network:
 
 1. *hold*: λ is kept at the middle of its interval until U has formed, for a free λ runs to its bound before.
    The residual of order 2k+3 is left out: at a wrong λ it asks for U^(2k+3)(0) = 0 (equation (7.1)), which
@@ -16,6 +16,7 @@ random weights; what never passes is reported as not converged, whatever its res
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -122,8 +123,8 @@ def search(
                 # One assignment, so that an interruption finds a position that is whole.
                 position = replace(position, state=state, steps=position.steps + 1, costs=[*position.costs, state.cost])
                 if report is not None:
-                    stage = STAGES[position.stage]
-                    report(Progress(position.attempt, stage, state.step, settings.steps, state.cost, float(state.theta[-1])))
+                    stage, lam = STAGES[position.stage], float(state.theta[-1])
+                    report(Progress(position.attempt, stage, state.step, settings.steps, state.cost, lam))
                 if checkpoint is not None and time.monotonic() - stored > 1:
                     _save(checkpoint, problem, seed, position, clock)
                     stored = time.monotonic()
@@ -179,7 +180,7 @@ def _features(rng: np.random.Generator, widths: tuple[int, ...], frequency: floa
     """
     slope = frequency * rng.uniform(0.3, 1, widths[0]) * rng.choice([-1.0, 1.0], widths[0])
     layers = [Dense(slope[None, :], -slope * rng.uniform(-2, 2, widths[0])), Activate("tanh")]
-    for n_in, n_out in zip(widths, widths[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(widths):
         weight = rng.standard_normal((n_in, n_out)) / np.sqrt(n_in)
         layers += [Dense(weight, rng.uniform(-1, 1, n_out)), Activate("tanh")]
     return Chain([*layers, Dense(np.zeros((widths[-1], 1)))])
@@ -222,7 +223,7 @@ def _stage(problem: SelfSimilarBurgers, seed: int, attempt: int, stage: int) -> 
     wide = STAGES[stage] == "widen"
     system = problem.system(network, 161 if wide else 81, top)
     is_lam = np.asarray(system.mask("lam"))
-    bounds = {"lower": np.where(is_lam, low, -np.inf), "upper": np.where(is_lam, high, np.inf)}
+    bounds: dict[str, Any] = {"lower": np.where(is_lam, low, -np.inf), "upper": np.where(is_lam, high, np.inf)}
     if not wide:
         return system, Settings(steps=120, tolerance=1e-7, **bounds)
     linear = np.asarray(system.mask(*output_weights(network), "lam"))
@@ -305,5 +306,6 @@ def _load(path: Path, problem: SelfSimilarBurgers, seed: int) -> _Position:
         data["finished"],
     )  # fmt: skip
     return _Position(
-        data["attempt"], data["stage"], state, data["steps"], data["seconds"], arrays["costs"].tolist(), data["rejected"]
-    )
+        data["attempt"], data["stage"], state, data["steps"], data["seconds"], arrays["costs"].tolist(),
+        data["rejected"],
+    )  # fmt: skip

@@ -1,6 +1,6 @@
 """The transposes of the array operations that a loss is built from.
 
-Floor 3: a table name → rule on plain arrays, ``rule(xp, *values, **options) -> (result, transposes)``;
+Floor 4: a table name → rule on plain arrays, ``rule(xp, *values, **options) -> (result, transposes)``;
 ``transposes`` holds one function an array argument, from the cotangent of the result to that of the
 argument. Nothing here knows what records them. A cotangent is ȳ = ∂loss/∂y, of the shape of y.
 """

@@ -24,7 +24,8 @@ def run(*arguments, cwd):
 def test_a_profile_is_solved_into_a_report_a_network_and_a_picture(tmp_path):
     done = run("burgers", "--profile", "0", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in (tmp_path / "here").iterdir()) == ["network.safetensors", "profile.png", "report.json"]
+    written = sorted(p.name for p in (tmp_path / "here").iterdir())
+    assert written == ["network.safetensors", "profile.png", "report.json"]
     report = json.loads((tmp_path / "here" / "report.json").read_text())
     assert {"profile", "lambda", "lambda_error", "max_error", "converged", "steps", "seconds"} <= set(report)
     assert report["converged"] is True
@@ -71,7 +72,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_where_an_unbroken_run_ends(t
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (["burgers"], "one of the arguments --profile --all is required"),
         (["burgers", "--profile", "-1"], "is not a whole number >= 0"),

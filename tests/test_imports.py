@@ -17,18 +17,19 @@ ROOT = Path(nt.__file__).parent
 FLOORS = {
     0: ["partitions", "namespace"],
     1: ["dispatch", "series", "faa_di_bruno", "array_object"],
-    2: ["activations", "programs"],
-    3: ["jet_rules", "transposes"],
-    4: ["jets", "layers", "gradients", "directions"],
-    5: ["networks"],
-    6: ["differentiate"],
-    7: ["operators", "pointwise", "storage"],
-    8: ["fields", "finite_differences", "spectra"],
-    9: ["problems"],
-    10: ["training", "least_squares", "plots"],
-    11: ["profile_search"],
-    12: ["cli"],
-    13: ["__main__"],
+    2: ["pair_rules", "programs"],
+    3: ["activations"],
+    4: ["jet_rules", "transposes"],
+    5: ["jets", "layers", "gradients", "directions"],
+    6: ["networks"],
+    7: ["differentiate"],
+    8: ["operators", "pointwise", "storage"],
+    9: ["fields", "finite_differences", "spectra"],
+    10: ["problems"],
+    11: ["training", "least_squares", "plots"],
+    12: ["profile_search"],
+    13: ["cli"],
+    14: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "triton", "array_api_strict", "ntaylor_backends"}
@@ -96,7 +97,7 @@ BACKENDS = sorted((ROOT.parent / "ntaylor_backends").rglob("*.py"))
 @pytest.mark.parametrize("path", BACKENDS, ids=[str(p.relative_to(ROOT.parent)) for p in BACKENDS])
 def test_backends_use_floors_0_to_4(path):
     rooms = {name.split(".")[1] for name in imported(path) if name.startswith("ntaylor.")}
-    assert all(FLOOR_OF.get(name, 99) <= 4 for name in rooms), rooms
+    assert all(FLOOR_OF.get(name, 99) <= 5 for name in rooms), rooms
 
 
 def test_only_one_door_to_array_api_compat():

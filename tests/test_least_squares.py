@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -45,7 +47,7 @@ def test_the_curved_valley_is_followed_to_its_end(acceleration):
 def test_the_cost_falls_at_every_step_and_is_that_of_theta():
     states = run(Rosenbrock(), [-1.2, 1.0], Settings(steps=30, tolerance=1e-28))
     costs = [s.cost for s in states]
-    assert all(b < a for a, b in zip(costs, costs[1:], strict=False))
+    assert all(b < a for a, b in itertools.pairwise(costs))
     for s in states:
         r = Rosenbrock().residual(s.theta)
         assert s.cost == pytest.approx(r @ r, rel=1e-12)

@@ -24,7 +24,8 @@ def network_taylor(net, x, order):
         v = [mpmath.mpf(x) + t]
         for i in range(0, len(weights), 2):
             w, b = weights[i], weights[i + 1]
-            v = [mpmath.fsum(v[j] * mpmath.mpf(w[j, k]) for j in range(len(v))) + mpmath.mpf(b[k]) for k in range(len(b))]
+            products = [[v[j] * mpmath.mpf(w[j, k]) for j in range(len(v))] for k in range(len(b))]
+            v = [mpmath.fsum(terms) + mpmath.mpf(b[k]) for k, terms in enumerate(products)]
             if i + 2 < len(weights):
                 v = [mpmath.tanh(z) for z in v]
         return v[0]
@@ -61,7 +62,7 @@ def test_a_second_order_equation_takes_depth_two():
         PointwiseResidual(oscillator, x, 3, depth=1).values(net, {"omega": np.asarray(2.0)})
 
 
-@pytest.mark.parametrize("equation, depth, name", [(burgers, 1, "lam"), (oscillator, 2, "omega")])
+@pytest.mark.parametrize(("equation", "depth", "name"), [(burgers, 1, "lam"), (oscillator, 2, "omega")])
 @pytest.mark.parametrize("options", [{}, {"odd": True}, {"gated": True}, {"residual": True}])
 def test_the_jacobian_is_that_of_central_differences(equation, depth, name, options):
     net = nt.MLP.create([1, 4, 4, 1], seed=1, **options)

@@ -28,10 +28,6 @@ def test_every_profile_is_found_to_the_target(profile):
     assert len(result.costs) <= result.steps
 
 
-class Interruption(Exception):
-    pass
-
-
 @pytest.mark.parametrize("at", [7, 25, 41])
 def test_an_interrupted_search_goes_on_on_the_same_trajectory(tmp_path, at):
     """Bit for bit, wherever it was interrupted: in each of the three stages."""

@@ -1,6 +1,6 @@
 """Smooth self-similar profiles of the inviscid Burgers equation.
 
-Floor 9. −λU + ((1+λ)X + U) U′ = 0 on [−2, 2] with U(∓2) = ±1, for U and λ together; from arXiv 2412.09752,
+Floor 10. −λU + ((1+λ)X + U) U′ = 0 on [−2, 2] with U(∓2) = ±1, for U and λ together; from arXiv 2412.09752,
 section 4. The solutions are X = −U − sgn(U)|U|^{1+1/λ}; they are smooth if and only if 1/λ is an even
 integer, so profile k has λ = 1/(2k+2) and is searched in [1/(2k+3), 1/(2k+1)] (``docs/theory.md``, section 7).
 
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from ntaylor.differentiate import jet
 from ntaylor.jets import Jet
 from ntaylor.networks import MLP
 from ntaylor.pointwise import PointwiseResidual, ResidualSystem
@@ -42,12 +43,14 @@ LIMITS = {
 
 def residual(X: Jet, U: Jet, lam: Array) -> Jet:
     """R = −λU + ((1+λ)X + U) U′. Its derivatives of every order are those of this jet."""
-    return -lam * U + ((1 + lam) * X + U) * U.derivative()
+    found: Jet = -lam * U + ((1 + lam) * X + U) * U.derivative()
+    return found
 
 
 def _boundary(X: Jet, U: Jet, lam: Array) -> Jet:
     """U + 1, to vanish at X = 2. An odd U then has its other boundary value too."""
-    return U + 1.0
+    found: Jet = U + 1.0
+    return found
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class SelfSimilarBurgers:
         unknowns = {"lam": lam}
         top = self.selecting_order
         norms = self.residual_norms(network, lam)
-        at_zero = PointwiseResidual(lambda X, U, lam: U, np.zeros(1), top, depth=0).values(network, unknowns)[:, 0]
+        at_zero = jet(network, np.zeros(1), top).coefficients[:, 0]
         selecting = PointwiseResidual(residual, np.zeros(1), top).values(network, unknowns)[top, 0]
         # Two orders beyond those imposed and points between and beyond theirs, each order by its share at 0.3.
         beyond = PointwiseResidual(residual, np.linspace(0.01, 0.13, 7), top + 2).values(network, unknowns)
@@ -179,4 +182,3 @@ class SelfSimilarBurgers:
 def output_weights(network: MLP) -> tuple[str, ...]:
     """The names of the parameters that the network's output is linear in: weights to a single feature."""
     return tuple(name for name, p in network.parameters.items() if name.endswith("weight") and p.shape[1] == 1)
-
