@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -24,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 import ntaylor as nt
 from ntaylor.faa_di_bruno import ntangentprop
-from ntaylor.storage import write_atomic, write_json
+from ntaylor.storage import made_with, write_atomic, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"3×24, batch 256": ([1, 24, 24, 24, 1], 256), "5×128, batch 1024": ([1, *[128] * 5, 1], 1024)}
@@ -75,7 +73,7 @@ def measure(orders, repeats):
     return results
 
 
-def page(results, machine):
+def page(results):
     lines = [
         "# What n derivatives cost on NumPy",
         "",
@@ -101,7 +99,15 @@ def page(results, machine):
                 f"| {ratio} | {1e3 * s['step']:.2f} |"
             )
         lines.append("")
-    return "\n".join([*lines, "![cost against order](cost.svg)", "", f"Machine: {machine}.", ""])
+    return "\n".join(
+        [
+            *lines,
+            "![cost against order](cost.svg)",
+            "",
+            "Made with: " + ", ".join(f"{k} {v}" for k, v in made_with().items()) + ".",
+            "",
+        ]
+    )
 
 
 def picture(results):
@@ -128,14 +134,10 @@ def main():
     options = parser.parse_args()
     with threadpool_limits(limits=1, user_api="blas"):
         results = measure(options.orders, options.repeats)
-    machine = (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, ntaylor {nt.__version__}"
-    )
-    write_json(ROOT / "benchmarks" / "results" / "cost.json", {"machine": machine, "results": results})
+    write_json(ROOT / "benchmarks" / "results" / "cost.json", {"made_with": made_with(), "results": results})
     write_atomic(ROOT / "docs" / "cost.svg", picture(results))
-    write_atomic(ROOT / "docs" / "cost.md", page(results, machine).encode())
-    print(page(results, machine))
+    write_atomic(ROOT / "docs" / "cost.md", page(results).encode())
+    print(page(results))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
 """Every self-similar Burgers profile from several seeds, as ``ntaylor burgers`` finds it.
 
-Usage: python benchmarks/profiles.py [--seeds 3] [--profiles 4]
+Usage: python benchmarks/profiles.py [--seeds 10] [--profiles 4]
 
-Writes ``benchmarks/results/profiles.json`` and ``docs/profiles.md``.
+Writes ``benchmarks/results/profiles.json``, ``docs/profiles.md`` and ``docs/profile-3.png``.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 from pathlib import Path
 
-import numpy as np
-import scipy
 from rich.progress import track
 
-import ntaylor
+from ntaylor.plots import profile_picture
 from ntaylor.problems.self_similar_burgers import SelfSimilarBurgers
-from ntaylor.profile_search import search
-from ntaylor.storage import write_atomic, write_json
+from ntaylor.profile_search import derivatives_beside_exact, report, search
+from ntaylor.storage import made_with, write_atomic, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = {  # arXiv 2412.09752 and its repository: |λ_found − λ|, max |U − U_exact|, seconds on an A6000
@@ -30,23 +26,20 @@ PUBLISHED = {  # arXiv 2412.09752 and its repository: |λ_found − λ|, max |U 
 }
 
 
+KEPT = ("profile", "seed", "converged", "lambda_error", "max_error", "steps", "attempts", "seconds")
+DRAWN = (3, 0)  # profile and seed of the picture in the README
+
+
 def measure(profile: int, seed: int) -> dict:
-    problem = SelfSimilarBurgers(profile)
-    result = search(problem, seed)
-    x = np.linspace(-2, 2, 4001)
-    return {
-        "profile": profile,
-        "seed": seed,
-        "converged": result.converged,
-        "lambda_error": abs(result.lam - problem.exact_lambda),
-        "max_error": float(np.max(np.abs(result.network(x) - problem.exact(x)))),
-        "steps": result.steps,
-        "attempts": result.attempts,
-        "seconds": result.seconds,
-    }
+    result = search(SelfSimilarBurgers(profile), seed)
+    if (profile, seed) == DRAWN:
+        title = f"Self-similar Burgers profile {profile}, seed {seed}"
+        profile_picture(ROOT / "docs" / f"profile-{profile}.png", *derivatives_beside_exact(result), title)
+    found = report(result)
+    return {key: found[key] for key in KEPT}
 
 
-def page(runs: list[dict], machine: str) -> str:
+def page(runs: list[dict]) -> str:
     lines = [
         "# Self-similar Burgers profiles: what the search reaches",
         "",
@@ -68,24 +61,20 @@ def page(runs: list[dict], machine: str) -> str:
             f"| {max(r['seconds'] for r in rows):.1f} "
             f"| {min(r['steps'] for r in rows)}–{max(r['steps'] for r in rows)} {beside} |"
         )
-    lines += ["", f"Machine: {machine}.", ""]
+    lines += ["", "Made with: " + ", ".join(f"{k} {v}" for k, v in made_with().items()) + ".", ""]
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--profiles", type=int, default=4)
     options = parser.parse_args()
     jobs = [(profile, seed) for seed in range(options.seeds) for profile in range(options.profiles)]
     runs = [measure(*job) for job in track(jobs, description="profiles")]
-    machine = (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, SciPy {scipy.__version__}, ntaylor {ntaylor.__version__}"
-    )
-    write_json(ROOT / "benchmarks" / "results" / "profiles.json", {"machine": machine, "runs": runs})
-    write_atomic(ROOT / "docs" / "profiles.md", page(runs, machine).encode())
-    print(page(runs, machine))
+    write_json(ROOT / "benchmarks" / "results" / "profiles.json", {"made_with": made_with(), "runs": runs})
+    write_atomic(ROOT / "docs" / "profiles.md", page(runs).encode())
+    print(page(runs))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,13 +148,13 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
     with bar:
         task = bar.add_task("start", total=None, profile=k, cost=float("nan"), lam=problem.middle)
 
-        def report(at: profile_search.Progress) -> None:
+        def show(at: profile_search.Progress) -> None:
             name = at.stage if at.attempt == 0 else f"{at.stage} #{at.attempt + 1}"
             bar.update(task, description=name, completed=at.step, total=at.steps, cost=at.cost, lam=at.lam)
 
         try:
             result = profile_search.search(
-                problem, options.seed, report=report, checkpoint=folder / _CHECKPOINT, resume=options.resume
+                problem, options.seed, on_step=show, checkpoint=folder / _CHECKPOINT, resume=options.resume
             )
         except KeyboardInterrupt:
             console.print(
@@ -165,7 +164,7 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
             raise
         verdict = "found" if result.converged else "failed"
         bar.update(task, description=verdict, completed=result.steps, total=result.steps)
-    content = _report_of(result)
+    content = profile_search.report(result)
     profile_search.save_network(folder / _NETWORK, result)
     if not options.no_plot:
         _draw(folder / _PICTURE, result, console)
@@ -174,73 +173,13 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
     return content
 
 
-def _on_grid(result: Any) -> tuple[Any, Any, Any]:
-    """(x, found, exact): derivatives to the highest order that the search used, on a fine grid."""
-    import math
-
-    import numpy as np
-
-    import ntaylor
-
-    order = result.problem.selecting_order + 1
-    x = np.linspace(-2, 2, 4001)
-    factorials = np.asarray([math.factorial(k) for k in range(order + 1)], dtype=float)[:, None]
-    exact = result.problem.exact_coefficients(x, order) * factorials
-    return x, ntaylor.derivatives(result.network, x, order), exact
-
-
-def _report_of(result: Any) -> dict[str, Any]:
-    """The content of report.json. Here, and only here, the exact solution is looked at."""
-    import numpy as np
-    import scipy
-
-    import ntaylor
-    from ntaylor.problems.self_similar_burgers import LIMITS
-
-    problem = result.problem
-    _, found, exact = _on_grid(result)
-    errors = np.max(np.abs(found - exact), axis=1)
-    sizes = np.max(np.abs(exact), axis=1)
-    return {
-        "profile": problem.profile,
-        "lambda": result.lam,
-        "lambda_exact": problem.exact_lambda,
-        "lambda_error": abs(result.lam - problem.exact_lambda),
-        "lambda_interval": list(problem.interval),
-        "max_error": float(errors[0]),
-        "converged": result.converged,
-        "against": result.against,
-        "seed": result.seed,
-        "steps": result.steps,
-        "attempts": result.attempts,
-        "rejected_attempts": result.rejected,
-        "seconds": result.seconds,
-        "residual_norms": {
-            "what": "max |R^(m)/m!|; m = 0, 1 on 2000 points of [0, 2], the others on 6 points of [0, 0.1]",
-            **{str(m): norm for m, norm in enumerate(problem.residual_norms(result.network, np.asarray(result.lam)))},
-        },
-        "derivative_errors": {
-            "what": "max |U^(m) − exact| / max |exact| on [−2, 2]",
-            **{str(m): float(e / s) for m, (e, s) in enumerate(zip(errors, sizes, strict=True))},
-        },
-        "diagnosis": {name: {"value": value, "must_be_below": LIMITS[name]} for name, value in result.figures.items()},
-        "costs": result.costs,
-        "made_with": {
-            "ntaylor": ntaylor.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        },
-    }
-
-
 def _draw(path: Path, result: Any, console: Any) -> None:
     from ntaylor.plots import profile_picture
+    from ntaylor.profile_search import derivatives_beside_exact
 
     verdict = "" if result.converged else "  — NOT converged"
     title = f"Self-similar Burgers profile {result.problem.profile}:  λ = {result.lam:.12f}{verdict}"
     try:
-        profile_picture(path, *_on_grid(result), title)
+        profile_picture(path, *derivatives_beside_exact(result), title)
     except ImportError as error:
         console.print(f"no picture: {error}")

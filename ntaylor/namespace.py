@@ -46,20 +46,31 @@ def is_array(value: Any) -> bool:
     )
 
 
+# Of NumPy, CuPy, torch and Dask every array has the one namespace of its type, so it is looked up once. Others
+# may be wrappers, as our own objects are, with the namespace of what they wrap.
+_NAMESPACES: dict[type, Any] = {}
+
+
 def array_namespace(*arrays: Array) -> Any:
     """The namespace that all ``arrays`` share. Python numbers and ``None`` are passed over.
 
     Raises TypeError when they come from different libraries, naming each.
     """
+    types = {type(a) for a in arrays}
+    if len(types) == 1 and (known := _NAMESPACES.get(*types)) is not None:
+        return known
     found = [a for a in arrays if a is not None and is_array(a)]
     if not found:
         kinds = ", ".join(sorted({type(a).__name__ for a in arrays})) or "nothing"
         raise TypeError(f"expected an array, got {kinds}: pass a NumPy, CuPy, torch or JAX array")
     try:
-        return array_api_compat.array_namespace(*found, use_compat=None)
+        namespace = array_api_compat.array_namespace(*found, use_compat=None)
     except TypeError as error:
         kinds = ", ".join(sorted({describe(a) for a in found}))
         raise TypeError(f"these arrays are of different libraries: {kinds}; convert all to one") from error
+    if len(types) == 1 and namespace.__name__.startswith("array_api_compat."):
+        _NAMESPACES[types.pop()] = namespace
+    return namespace
 
 
 def is_complex(value: Any) -> bool:

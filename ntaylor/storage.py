@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_arrays", "save_arrays", "write_atomic", "write_json"]
+__all__ = ["load_arrays", "made_with", "save_arrays", "write_atomic", "write_json"]
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -54,3 +56,14 @@ def load_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a file that ntaylor wrote, or is damaged: {error}") from error
+
+
+def made_with() -> dict[str, str]:
+    """The versions and the machine that figures were measured with."""
+    return {
+        "ntaylor": version("ntaylor"),
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

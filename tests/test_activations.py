@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from mpmath import mpf
 
+import ntaylor as nt
 from ntaylor import activations
 from ntaylor.series import Series
 
@@ -570,3 +571,47 @@ def test_a_rule_that_returns_no_pair_is_named(table):
     activations.register("lost", pair=lambda u, _: u)
     with pytest.raises(TypeError, match=r"rule of lost must return \(v, w\).*it returned Series"):
         activations.get("lost").pair(Series([np.ones(1)]), np, 1)
+
+
+HOLOMORPHIC = {
+    "tanh": mpmath.tanh,
+    "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),
+    "softplus": lambda z: mpmath.log(1 + mpmath.exp(z)),
+    "silu": lambda z: z / (1 + mpmath.exp(-z)),
+    "mish": lambda z: z * mpmath.tanh(mpmath.log(1 + mpmath.exp(z))),
+    "exp": mpmath.exp,
+    "sin": mpmath.sin,
+    "log": mpmath.log,
+    "sqrt": mpmath.sqrt,
+    "asin": mpmath.asin,
+    "erf": mpmath.erf,
+}
+
+
+@pytest.mark.parametrize("name", HOLOMORPHIC)
+def test_complex_arguments_give_the_complex_derivatives(name):
+    points = np.asarray([0.3 + 0.4j, -0.6 + 0.2j, -0.2 - 0.7j, 1.1 - 0.3j])
+    found = nt.derivatives(lambda z: nt.jets.univariate(nt.activations.get(name), z), points, 8, np.asarray([1.0 + 0j]))
+    with mpmath.workdps(50):
+        expected = np.asarray([[complex(d) for d in mpmath.diffs(HOLOMORPHIC[name], z, 8)] for z in points]).T
+    error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert np.max(error) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["relu", "relu3", "elu", "softsign"])
+def test_piecewise_functions_refuse_complex_arguments(name):
+    with pytest.raises(TypeError, match=f"{name} is piecewise and has no complex derivative: pass a real array"):
+        nt.activations.get(name).pair(Series([np.asarray([1j]), np.asarray([1 + 0j])]), np, 1)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu3", "elu", "snake", "log"])
+def test_activations_of_the_table_and_networks_of_them_can_be_pickled(name):
+    import copy
+    import pickle
+
+    activation = nt.activations.get(name)
+    assert pickle.loads(pickle.dumps(activation)) is activation
+    network = nt.MLP.create([1, 3, 1], activation="tanh" if name == "log" else name)
+    x = np.linspace(0.1, 1, 5)
+    for other in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        np.testing.assert_array_equal(other(x), network(x))

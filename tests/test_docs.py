@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -58,3 +59,14 @@ def test_the_architecture_names_every_file():
     for path in (ROOT / "ntaylor").glob("*.py"):
         if path.name != "__init__.py":
             assert f"`{path.name}`" in text, f"{path.name} is on no floor of docs/architecture.md"
+
+
+def test_the_figure_in_the_readme_is_the_measured_one():
+    """The worst errors of profile 3 over all seeds, as the committed benchmark wrote them."""
+    runs = json.loads((ROOT / "benchmarks" / "results" / "profiles.json").read_text(encoding="utf-8"))["runs"]
+    rows = [run for run in runs if run["profile"] == 3]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(run["converged"] for run in rows)
+    assert f"|λ − λ*| ≤ {max(run['lambda_error'] for run in rows):.1e}" in text
+    assert f"max |U − U*| ≤ {max(run['max_error'] for run in rows):.1e}" in text
+    assert {3: "three", 10: "ten"}[len(rows)] in text

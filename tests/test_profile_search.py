@@ -33,7 +33,7 @@ def test_an_interrupted_search_goes_on_on_the_same_trajectory(tmp_path, at):
     """Bit for bit, wherever it was interrupted: in each of the three stages."""
     problem, path = SelfSimilarBurgers(0), tmp_path / "checkpoint.safetensors"
     whole = []
-    uninterrupted = profile_search.search(problem, seed=0, report=lambda p: whole.append((p.stage, p.cost, p.lam)))
+    uninterrupted = profile_search.search(problem, seed=0, on_step=lambda p: whole.append((p.stage, p.cost, p.lam)))
     at = min(at, len(whole) - 1)
     parts = []
 
@@ -43,10 +43,10 @@ def test_an_interrupted_search_goes_on_on_the_same_trajectory(tmp_path, at):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        profile_search.search(problem, seed=0, report=interrupting, checkpoint=path)
+        profile_search.search(problem, seed=0, on_step=interrupting, checkpoint=path)
     assert path.exists()
     resumed = profile_search.search(
-        problem, seed=0, report=lambda p: parts.append((p.stage, p.cost, p.lam)), checkpoint=path, resume=True
+        problem, seed=0, on_step=lambda p: parts.append((p.stage, p.cost, p.lam)), checkpoint=path, resume=True
     )
     assert parts == whole
     assert resumed.lam == uninterrupted.lam
@@ -62,7 +62,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        profile_search.search(SelfSimilarBurgers(0), seed=5, report=stop, checkpoint=path)
+        profile_search.search(SelfSimilarBurgers(0), seed=5, on_step=stop, checkpoint=path)
     with pytest.raises(ValueError, match=r"of profile 0, seed 5 .* give --profile 0 --seed 5"):
         profile_search.search(SelfSimilarBurgers(1), seed=5, checkpoint=path, resume=True)
 
