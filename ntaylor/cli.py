@@ -92,7 +92,13 @@ def _burgers(options: argparse.Namespace) -> int:
         _check_folder(folder, options)
 
     reports = [_solve_profile(k, folder, options, console) for k, folder in jobs]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), caption="errors: |λ − λ*| and max |U − U*|", caption_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption="errors: |λ − λ*| and max |U − U*|",
+        caption_justify="left",
+    )
     for heading in ("profile", "λ found", "λ error", "U error", "steps", "tries", "seconds", "verdict"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right", no_wrap=True)
     for report in reports:

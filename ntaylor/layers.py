@@ -1,6 +1,6 @@
-"""Layers: a list of Taylor coefficients in, a list of Taylor coefficients out.
+"""Single layers: a list of Taylor coefficients in, a list of Taylor coefficients out.
 
-Floor 5. ``push`` gives the output coefficients together with a *pullback*, the closed-form adjoint
+Floor 4. ``push`` gives the output coefficients together with a *pullback*, the closed-form adjoint
 of that push: no operation of the recurrences is differentiated, and an activation keeps one series,
 w = f′(u), for it (``docs/theory.md`` section 3). Coefficients are arrays (…, batch, features) or ``None``,
 a structural zero. A coefficient may have fewer axes than the primal, such as a direction that all
@@ -21,16 +21,15 @@ from ntaylor.series import Series, add, correlate, sin_cos
 
 __all__ = [
     "Activate",
-    "Chain",
+    "Coefficients",
     "Dense",
     "FourierFeatures",
-    "Gated",
+    "Gradients",
     "Layer",
-    "Odd",
     "Periodic",
-    "Residual",
+    "Pullback",
     "Scale",
-    "Sum",
+    "matched",
 ]
 
 Array = Any
@@ -82,7 +81,7 @@ class Dense(Layer):
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             given = [None if x is None else z for x, z in zip_longest(u, cotangent[: len(u)])]
             if not per_sample:
-                given = _matched(given, v)
+                given = matched(given, v)
             u_bar = _products(xp, given, weight.T)
             z_bar = [z for z in given if z is not None]
             if not z_bar:
@@ -131,7 +130,7 @@ def _outer_per_sample(xp: Any, u: Coefficients, z: Coefficients, shape: tuple[in
     return left @ xp.stack(z, axis=-2)
 
 
-def _matched(cotangent: Coefficients, like: Coefficients) -> Coefficients:
+def matched(cotangent: Coefficients, like: Coefficients) -> Coefficients:
     """Cotangents summed to the shapes of the coefficients they belong to; none for structural zeros."""
     return [
         None if c is None or x is None else sum_to_shape(c, x.shape)
@@ -165,7 +164,7 @@ class Activate(Layer):
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             gradients = {name: self._gradient(name, cotangent, q, per_sample) for name, q in partials.items()}
             result = correlate(cotangent, w, len(u))
-            return (result if per_sample else _matched(result, u)), gradients
+            return (result if per_sample else matched(result, u)), gradients
 
         return v.truncated(order), pullback
 
@@ -195,7 +194,7 @@ class Scale(Layer):
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             u_bar = [None if c is None else c * factor for c in cotangent]
-            return (u_bar if per_sample else _matched(u_bar, u)), {}
+            return (u_bar if per_sample else matched(u_bar, u)), {}
 
         return v, pullback
 
@@ -257,7 +256,7 @@ class Periodic(Layer):
                     continue
                 parts = [some if side is None else side[..., j] for side, j in sides]
                 u_bar.append(xp.stack([parts[indices.index(i)] * f for i, f in enumerate(factors)], axis=-1))
-            return (u_bar if per_sample else _matched(u_bar, u)), {}
+            return (u_bar if per_sample else matched(u_bar, u)), {}
 
         return (_side_by_side(xp, v, plain) if plain else v), pullback
 
@@ -288,169 +287,6 @@ def _push_waves(xp: Any, z: Coefficients, order: int) -> tuple[Coefficients, Cal
         through_sine = correlate(of_sine, cosine, len(z))
         through_cosine = correlate(of_cosine, -sine, len(z))
         total = [add(a, b) for a, b in zip(through_sine, through_cosine, strict=True)]
-        return total if per_sample else _matched(total, z)
+        return total if per_sample else matched(total, z)
 
     return v, pullback
-
-
-class _Composite(Layer):
-    """A layer made of others; a part's parameters are named ``part.name``."""
-
-    def __init__(self, parts: Mapping[str, Layer]):
-        self.parts = dict(parts)
-        self.parameters = {
-            f"{part}.{name}": array for part, layer in self.parts.items() for name, array in layer.parameters.items()
-        }
-
-    def _replaced(self, parameters: Mapping[str, Array]) -> dict[str, Layer]:
-        return {
-            part: layer.replace({name: parameters[f"{part}.{name}"] for name in layer.parameters})
-            for part, layer in self.parts.items()
-        }
-
-
-def _prefixed(part: str, gradients: Gradients) -> Gradients:
-    return {f"{part}.{name}": g for name, g in gradients.items()}
-
-
-class Chain(_Composite):
-    """Layers one after another."""
-
-    def __init__(self, layers: Sequence[Layer]):
-        super().__init__({str(i): layer for i, layer in enumerate(layers)})
-        self.layers = tuple(layers)
-        self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
-
-    def replace(self, parameters: Mapping[str, Array]) -> Chain:
-        return type(self)(list(self._replaced(parameters).values()))
-
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        pullbacks = []
-        for layer in self.layers:
-            u, layer_pullback = layer.push(u, order)
-            pullbacks.append(layer_pullback)
-
-        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            gradients: Gradients = {}
-            for i in reversed(range(len(pullbacks))):
-                cotangent, of_layer = pullbacks[i](cotangent, per_sample)
-                gradients |= _prefixed(str(i), of_layer)
-            return cotangent, gradients
-
-        return u, pullback
-
-
-class Residual(Chain):
-    """u + layers(u)."""
-
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        inner, inner_pullback = super().push(u, order)
-        if inner[0].shape[-1] != u[0].shape[-1]:
-            widths = f"{u[0].shape[-1]} features to {inner[0].shape[-1]}"
-            raise ValueError(f"Residual adds its layers' output to their input, but they take {widths}")
-
-        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            through, gradients = inner_pullback(cotangent, per_sample)
-            direct = cotangent if per_sample else _matched(cotangent, u)
-            return _summed(direct[: len(u)], through), gradients
-
-        return _summed(u, inner), pullback
-
-
-class Odd(Chain):
-    """layers(u) − layers(−u): odd in its input whatever the layers are."""
-
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        plus, plus_pullback = super().push(u, order)
-        minus, minus_pullback = super().push(_negated(u), order)
-
-        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            through_plus, gradients = plus_pullback(cotangent, per_sample)
-            through_minus, of_minus = minus_pullback(_negated(cotangent), per_sample)
-            gradients = {name: gradients[name] + of_minus[name] for name in gradients}
-            return _summed(through_plus, _negated(through_minus)), gradients
-
-        return _summed(plus, _negated(minus)), pullback
-
-
-def _negated(u: Coefficients) -> Coefficients:
-    return [None if c is None else -c for c in u]
-
-
-def _summed(a: Coefficients, b: Coefficients) -> Coefficients:
-    return [add(a[k] if k < len(a) else None, b[k] if k < len(b) else None) for k in range(max(len(a), len(b)))]
-
-
-class Gated(_Composite):
-    """The "modified MLP" (Wang, Teng, Perdikaris 2021, SIAM J. Sci. Comput. 43, eq. 2.31–2.36).
-
-    Two encoders P, Q of the input; H ← (1 − Z)⊙P + Z⊙Q after each hidden layer Z = hidden(H).
-    """
-
-    def __init__(self, first: Layer, second: Layer, hidden: Sequence[Layer]):
-        super().__init__({"first": first, "second": second, **{str(i): h for i, h in enumerate(hidden)}})
-        self.first, self.second, self.hidden = first, second, tuple(hidden)
-        self.width_in = first.width_in
-
-    def replace(self, parameters: Mapping[str, Array]) -> Gated:
-        parts = self._replaced(parameters)
-        return Gated(parts["first"], parts["second"], [parts[str(i)] for i in range(len(self.hidden))])
-
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        p, p_pullback = self.first.push(u, order)
-        q, q_pullback = self.second.push(u, order)
-        difference = Series(q) - Series(p)
-        state, gates, pullbacks = u, [], []
-        for layer in self.hidden:
-            gate, layer_pullback = layer.push(state, order)
-            gates.append(Series(gate))
-            pullbacks.append(layer_pullback)
-            # (1 − Z)⊙P + Z⊙Q = P + Z⊙(Q − P): one product.
-            state = (Series(p) + gates[-1] * difference).truncated(order)
-
-        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            gradients: Gradients = {}
-            p_bar: Coefficients = []
-            difference_bar: Coefficients = []
-            for i in reversed(range(len(pullbacks))):
-                p_bar = _summed(p_bar, cotangent)
-                difference_bar = _summed(difference_bar, correlate(cotangent, gates[i], order + 1))
-                gate_bar = correlate(cotangent, difference, order + 1)
-                cotangent, of_layer = pullbacks[i](gate_bar, per_sample)
-                gradients |= _prefixed(str(i), of_layer)
-            u_bar, of_first = p_pullback(_summed(p_bar, _negated(difference_bar)), per_sample)
-            through_q, of_second = q_pullback(difference_bar, per_sample)
-            gradients |= _prefixed("first", of_first) | _prefixed("second", of_second)
-            return _summed(_summed(cotangent, u_bar), through_q), gradients
-
-        return state, pullback
-
-
-class Sum(_Composite):
-    """The sum of several layers' outputs for one input: networks side by side."""
-
-    def __init__(self, layers: Sequence[Layer]):
-        super().__init__({str(i): layer for i, layer in enumerate(layers)})
-        self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
-
-    def replace(self, parameters: Mapping[str, Array]) -> Sum:
-        return Sum(list(self._replaced(parameters).values()))
-
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        v: Coefficients = []
-        pullbacks = []
-        for layer in self.parts.values():
-            output, layer_pullback = layer.push(u, order)
-            v = _summed(v, output)
-            pullbacks.append(layer_pullback)
-
-        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            u_bar: Coefficients = []
-            gradients: Gradients = {}
-            for i, layer_pullback in enumerate(pullbacks):
-                through, of_layer = layer_pullback(cotangent, per_sample)
-                u_bar = _summed(u_bar, through)
-                gradients |= _prefixed(str(i), of_layer)
-            return u_bar, gradients
-
-        return v, pullback

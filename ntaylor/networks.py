@@ -12,9 +12,10 @@ from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import objects_in, unwrapped_namespace
+from ntaylor.composites import Chain, Gated, Odd, Skip
 from ntaylor.dispatch import adapter_for
 from ntaylor.jets import Jet
-from ntaylor.layers import Activate, Chain, Dense, FourierFeatures, Gated, Layer, Odd, Periodic, Residual, Scale
+from ntaylor.layers import Activate, Dense, FourierFeatures, Layer, Periodic, Scale
 from ntaylor.namespace import array_namespace, as_floating, check_same_kind, describe, near_names
 
 __all__ = ["MLP", "is_network"]
@@ -124,7 +125,7 @@ class MLP(Chain):
         else:
             for i, h in enumerate(hidden):
                 pair = hidden_layers(width if i == 0 else hidden[i - 1], h)
-                layers.extend([Residual(pair)] if residual and i > 0 else pair)
+                layers.extend([Skip(pair)] if residual and i > 0 else pair)
         layers.append(dense(hidden[-1] if hidden else width, widths[-1]))
         if odd:
             layers = [Odd(layers)]

@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ntaylor.composites import Chain, Odd, Sum
 from ntaylor.differentiate import derivatives
-from ntaylor.layers import Activate, Chain, Dense, Odd, Sum
+from ntaylor.layers import Activate, Dense
 from ntaylor.least_squares import Settings, State, levenberg_marquardt
 from ntaylor.networks import MLP
 from ntaylor.pointwise import ResidualSystem

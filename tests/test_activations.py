@@ -28,7 +28,7 @@ from ntaylor.series import Series
 
 HIGHEST = 20
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
-# The requirement is 1e-12 to order 16 in float64, 4504 units of rounding. In float32 the same number of
+# What is asked for is 1e-12 to order 16 in float64, 4504 units of rounding. In float32 the same number of
 # units is asked for, and to order 20 in both no more than that either.
 LIMIT = {dtype: 1e-12 / EPS["float64"] * eps for dtype, eps in EPS.items()}
 

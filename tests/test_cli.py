@@ -16,7 +16,7 @@ from ntaylor import cli, profile_search
 
 
 def run(*arguments, cwd):
-    environment = {**os.environ, "COLUMNS": "100"}
+    environment = {**os.environ, "COLUMNS": "80"}
     command = [sys.executable, "-m", "ntaylor", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
@@ -37,7 +37,8 @@ def test_a_profile_is_solved_into_a_report_a_network_and_a_picture(tmp_path):
     assert abs(float(network(np.asarray(2.0))) + 1) < 1e-8
     assert (tmp_path / "here" / "profile.png").read_bytes().startswith(b"\x89PNG")
     assert "converged" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "…" not in done.stdout, "the table is cut at 80 columns"
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
     again = run("burgers", "--profile", "0", "--out", "here", cwd=tmp_path)
     assert again.returncode == 2

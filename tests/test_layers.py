@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import ntaylor as nt
-from ntaylor.layers import Activate, Chain, Dense, FourierFeatures, Gated, Odd, Periodic, Residual, Scale, Sum
+from ntaylor.composites import Chain, Gated, Odd, Skip, Sum
+from ntaylor.layers import Activate, Dense, FourierFeatures, Periodic, Scale
 from ntaylor.series import Series
 
 RNG = np.random.default_rng(7)
@@ -92,9 +93,9 @@ LAYERS = {
         Chain([dense(WIDTH, 4), Activate("tanh"), dense(4, 2)]),
         lambda u, p: tanh(u @ p["0.weight"] + p["0.bias"]) @ p["2.weight"] + p["2.bias"],
     ),
-    "residual": (Residual([dense(WIDTH, WIDTH), Activate("sin")]), lambda u, p: u + inner(u, p)),
+    "residual": (Skip([dense(WIDTH, WIDTH), Activate("sin")]), lambda u, p: u + inner(u, p)),
     "residual, linear": (
-        Residual([dense(WIDTH, WIDTH)]),
+        Skip([dense(WIDTH, WIDTH)]),
         lambda u, p: u + u @ p["0.weight"] + p["0.bias"],
     ),
     "odd": (Odd([dense(WIDTH, 4), Activate("sin")]), lambda u, p: inner(u, p) - inner(-u, p)),
@@ -275,7 +276,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="positive number"):
         Periodic([1.0, -2.0])
     with pytest.raises(ValueError, match="3 features to 4"):
-        Residual([dense(3, 4)]).push([X], 0)
+        Skip([dense(3, 4)]).push([X], 0)
 
 
 def test_pair_rule_partials_are_series():

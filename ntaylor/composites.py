@@ -1,0 +1,181 @@
+"""Layers made of layers: in a row, side by side, around a skip, gated.
+
+Floor 5. Nothing is differentiated here: a composite's pullback is its parts' pullbacks, put together by the
+linearity of sums and by equation (3.4) for the gate's product (``docs/theory.md``). Coefficients and
+cotangents have the shapes that ``layers`` states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ntaylor.layers import Coefficients, Gradients, Layer, Pullback, matched
+from ntaylor.series import Series, add, correlate
+
+__all__ = ["Chain", "Gated", "Odd", "Skip", "Sum"]
+
+Array = Any
+
+
+class _Composite(Layer):
+    """A layer made of others; a part's parameters are named ``part.name``."""
+
+    def __init__(self, parts: Mapping[str, Layer]):
+        self.parts = dict(parts)
+        self.parameters = {
+            f"{part}.{name}": array for part, layer in self.parts.items() for name, array in layer.parameters.items()
+        }
+
+    def _replaced(self, parameters: Mapping[str, Array]) -> dict[str, Layer]:
+        return {
+            part: layer.replace({name: parameters[f"{part}.{name}"] for name in layer.parameters})
+            for part, layer in self.parts.items()
+        }
+
+
+def _prefixed(part: str, gradients: Gradients) -> Gradients:
+    return {f"{part}.{name}": g for name, g in gradients.items()}
+
+
+class Chain(_Composite):
+    """Layers one after another."""
+
+    def __init__(self, layers: Sequence[Layer]):
+        super().__init__({str(i): layer for i, layer in enumerate(layers)})
+        self.layers = tuple(layers)
+        self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
+
+    def replace(self, parameters: Mapping[str, Array]) -> Chain:
+        return type(self)(list(self._replaced(parameters).values()))
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        pullbacks = []
+        for layer in self.layers:
+            u, layer_pullback = layer.push(u, order)
+            pullbacks.append(layer_pullback)
+
+        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            gradients: Gradients = {}
+            for i in reversed(range(len(pullbacks))):
+                cotangent, of_layer = pullbacks[i](cotangent, per_sample)
+                gradients |= _prefixed(str(i), of_layer)
+            return cotangent, gradients
+
+        return u, pullback
+
+
+class Skip(Chain):
+    """u + layers(u)."""
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        inner, inner_pullback = super().push(u, order)
+        if inner[0].shape[-1] != u[0].shape[-1]:
+            widths = f"{u[0].shape[-1]} features to {inner[0].shape[-1]}"
+            raise ValueError(f"Skip adds its layers' output to their input, but they take {widths}")
+
+        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            through, gradients = inner_pullback(cotangent, per_sample)
+            direct = cotangent if per_sample else matched(cotangent, u)
+            return _summed(direct[: len(u)], through), gradients
+
+        return _summed(u, inner), pullback
+
+
+class Odd(Chain):
+    """layers(u) − layers(−u): odd in its input whatever the layers are."""
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        plus, plus_pullback = super().push(u, order)
+        minus, minus_pullback = super().push(_negated(u), order)
+
+        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            through_plus, gradients = plus_pullback(cotangent, per_sample)
+            through_minus, of_minus = minus_pullback(_negated(cotangent), per_sample)
+            gradients = {name: gradients[name] + of_minus[name] for name in gradients}
+            return _summed(through_plus, _negated(through_minus)), gradients
+
+        return _summed(plus, _negated(minus)), pullback
+
+
+def _negated(u: Coefficients) -> Coefficients:
+    return [None if c is None else -c for c in u]
+
+
+def _summed(a: Coefficients, b: Coefficients) -> Coefficients:
+    return [add(a[k] if k < len(a) else None, b[k] if k < len(b) else None) for k in range(max(len(a), len(b)))]
+
+
+class Gated(_Composite):
+    """The "modified MLP" (Wang, Teng, Perdikaris 2021, SIAM J. Sci. Comput. 43, eq. 2.31–2.36).
+
+    Two encoders P, Q of the input; H ← (1 − Z)⊙P + Z⊙Q after each hidden layer Z = hidden(H).
+    """
+
+    def __init__(self, first: Layer, second: Layer, hidden: Sequence[Layer]):
+        super().__init__({"first": first, "second": second, **{str(i): h for i, h in enumerate(hidden)}})
+        self.first, self.second, self.hidden = first, second, tuple(hidden)
+        self.width_in = first.width_in
+
+    def replace(self, parameters: Mapping[str, Array]) -> Gated:
+        parts = self._replaced(parameters)
+        return Gated(parts["first"], parts["second"], [parts[str(i)] for i in range(len(self.hidden))])
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        p, p_pullback = self.first.push(u, order)
+        q, q_pullback = self.second.push(u, order)
+        difference = Series(q) - Series(p)
+        state, gates, pullbacks = u, [], []
+        for layer in self.hidden:
+            gate, layer_pullback = layer.push(state, order)
+            gates.append(Series(gate))
+            pullbacks.append(layer_pullback)
+            # (1 − Z)⊙P + Z⊙Q = P + Z⊙(Q − P): one product.
+            state = (Series(p) + gates[-1] * difference).truncated(order)
+
+        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            gradients: Gradients = {}
+            p_bar: Coefficients = []
+            difference_bar: Coefficients = []
+            for i in reversed(range(len(pullbacks))):
+                p_bar = _summed(p_bar, cotangent)
+                difference_bar = _summed(difference_bar, correlate(cotangent, gates[i], order + 1))
+                gate_bar = correlate(cotangent, difference, order + 1)
+                cotangent, of_layer = pullbacks[i](gate_bar, per_sample)
+                gradients |= _prefixed(str(i), of_layer)
+            u_bar, of_first = p_pullback(_summed(p_bar, _negated(difference_bar)), per_sample)
+            through_q, of_second = q_pullback(difference_bar, per_sample)
+            gradients |= _prefixed("first", of_first) | _prefixed("second", of_second)
+            return _summed(_summed(cotangent, u_bar), through_q), gradients
+
+        return state, pullback
+
+
+class Sum(_Composite):
+    """The sum of several layers' outputs for one input: networks side by side."""
+
+    def __init__(self, layers: Sequence[Layer]):
+        super().__init__({str(i): layer for i, layer in enumerate(layers)})
+        self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
+
+    def replace(self, parameters: Mapping[str, Array]) -> Sum:
+        return Sum(list(self._replaced(parameters).values()))
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        v: Coefficients = []
+        pullbacks = []
+        for layer in self.parts.values():
+            output, layer_pullback = layer.push(u, order)
+            v = _summed(v, output)
+            pullbacks.append(layer_pullback)
+
+        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            u_bar: Coefficients = []
+            gradients: Gradients = {}
+            for i, layer_pullback in enumerate(pullbacks):
+                through, of_layer = layer_pullback(cotangent, per_sample)
+                u_bar = _summed(u_bar, through)
+                gradients |= _prefixed(str(i), of_layer)
+            return u_bar, gradients
+
+        return v, pullback
