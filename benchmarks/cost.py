@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/cost.py [--orders 1 2 4 8 12 16] [--repeats 30]
 
-The floor is the plain network evaluated (and, for a step, differentiated) on (n+1)·batch rows: what any
-method that computes n+1 numbers a point must at least do. Contestants are timed in turn, round after
+The floor is the plain network evaluated (and, for a step, differentiated) on (n+1)·batch rows, written by hand in
+NumPy: what any method that computes n+1 numbers a point must at least do. Contestants are timed in turn, round after
 round, and medians are quoted. Writes ``benchmarks/results/cost.json``, ``docs/cost.md`` and ``docs/cost.svg``.
 """
 
@@ -28,6 +28,28 @@ ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"3×24, batch 256": ([1, 24, 24, 24, 1], 256), "5×128, batch 1024": ([1, *[128] * 5, 1], 1024)}
 
 
+def plain_forward(dense, rows):
+    """The network's value, and what its backpropagation needs: nothing of ntaylor."""
+    h, kept = rows[:, None], []
+    for i, (weight, bias) in enumerate(dense):
+        kept.append(h)
+        h = h @ weight + bias
+        if i + 1 < len(dense):
+            h = np.tanh(h)
+    return h, kept
+
+
+def plain_step(dense, rows):
+    """Sum of squares and its gradient by every weight and bias, by hand."""
+    value, kept = plain_forward(dense, rows)
+    bar, gradients = 2 * value, []
+    for i in reversed(range(len(dense))):
+        gradients.append((kept[i].T @ bar, bar.sum(axis=0)))
+        if i:
+            bar = (bar @ dense[i][0].T) * (1 - kept[i] * kept[i])
+    return np.sum(value * value), gradients
+
+
 def contestants(widths, batch, order):
     """Callables by name; each does the whole of what its name says on the same network and points."""
     net = nt.MLP.create(widths, seed=0)
@@ -39,14 +61,11 @@ def contestants(widths, batch, order):
     def loss(parameters):
         return np.sum(nt.derivatives(net.replace(parameters), x, order) ** 2)
 
-    def plain_loss(parameters):
-        return np.sum(net.replace(parameters)(rows) ** 2)
-
     return {
         "forward": lambda: nt.derivatives(net, x, order),
-        "forward floor": lambda: net(rows),
+        "forward floor": lambda: plain_forward(dense, rows),
         "step": lambda: nt.value_and_grad(loss)(net.parameters),
-        "step floor": lambda: nt.value_and_grad(plain_loss)(net.parameters),
+        "step floor": lambda: plain_step(dense, rows),
         "published algorithm, forward": lambda: ntangentprop(
             dense, lambda u, n: tanh.towers(u, n, np), x[:, None], np.ones(1), order
         ),
@@ -73,14 +92,17 @@ def measure(orders, repeats):
     return results
 
 
-def page(results):
+def page(content):
+    results = content["results"]
     lines = [
         "# What n derivatives cost on NumPy",
         "",
         "Made by `python benchmarks/cost.py`. Medians of interleaved runs, float64, one BLAS thread. The floor is the",
-        "plain network on (n+1)·batch rows; a step is all derivatives to order n, the sum of their squares, and its",
-        "gradient by every parameter. *Published* is n-TangentProp's algorithm (arXiv 2412.09752), Faà di Bruno sums",
-        "over partitions, in our NumPy implementation, forward only.",
+        "plain network on (n+1)·batch rows, forward and backpropagation written by hand in NumPy; a step is all",
+        "derivatives to order n, the sum of their squares, and its gradient by every parameter. *Published* is",
+        "n-TangentProp's algorithm (arXiv 2412.09752), Faà di Bruno sums over partitions, in our NumPy implementation,",
+        "forward only: below 1 it is the faster one. At low orders it is: its slope 1 − tanh² is cheaper than ours,",
+        "which keeps its relative accuracy where tanh saturates, and calls on small arrays are mostly overhead.",
         "",
     ]
     for name in NETWORKS:
@@ -104,7 +126,7 @@ def page(results):
             *lines,
             "![cost against order](cost.svg)",
             "",
-            "Made with: " + ", ".join(f"{k} {v}" for k, v in made_with().items()) + ".",
+            "Made with: " + ", ".join(f"{k} {v}" for k, v in content["made_with"].items()) + ".",
             "",
         ]
     )
@@ -134,10 +156,11 @@ def main():
     options = parser.parse_args()
     with threadpool_limits(limits=1, user_api="blas"):
         results = measure(options.orders, options.repeats)
-    write_json(ROOT / "benchmarks" / "results" / "cost.json", {"made_with": made_with(), "results": results})
+    content = {"made_with": made_with(), "results": results}
+    write_json(ROOT / "benchmarks" / "results" / "cost.json", content)
     write_atomic(ROOT / "docs" / "cost.svg", picture(results))
-    write_atomic(ROOT / "docs" / "cost.md", page(results).encode())
-    print(page(results))
+    write_atomic(ROOT / "docs" / "cost.md", page(content).encode())
+    print(page(content))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def measure(profile: int, seed: int) -> dict:
     return {key: found[key] for key in KEPT}
 
 
-def page(runs: list[dict]) -> str:
+def page(content: dict) -> str:
+    runs = content["runs"]
     lines = [
         "# Self-similar Burgers profiles: what the search reaches",
         "",
@@ -61,7 +62,7 @@ def page(runs: list[dict]) -> str:
             f"| {max(r['seconds'] for r in rows):.1f} "
             f"| {min(r['steps'] for r in rows)}–{max(r['steps'] for r in rows)} {beside} |"
         )
-    lines += ["", "Made with: " + ", ".join(f"{k} {v}" for k, v in made_with().items()) + ".", ""]
+    lines += ["", "Made with: " + ", ".join(f"{k} {v}" for k, v in content["made_with"].items()) + ".", ""]
     return "\n".join(lines)
 
 
@@ -72,9 +73,10 @@ def main() -> None:
     options = parser.parse_args()
     jobs = [(profile, seed) for seed in range(options.seeds) for profile in range(options.profiles)]
     runs = [measure(*job) for job in track(jobs, description="profiles")]
-    write_json(ROOT / "benchmarks" / "results" / "profiles.json", {"made_with": made_with(), "runs": runs})
-    write_atomic(ROOT / "docs" / "profiles.md", page(runs).encode())
-    print(page(runs))
+    content = {"made_with": made_with(), "runs": runs}
+    write_json(ROOT / "benchmarks" / "results" / "profiles.json", content)
+    write_atomic(ROOT / "docs" / "profiles.md", page(content).encode())
+    print(page(content))
 
 
 if __name__ == "__main__":

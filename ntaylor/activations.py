@@ -19,8 +19,8 @@ from typing import Any
 
 from ntaylor import pair_rules
 from ntaylor.faa_di_bruno import tower
-from ntaylor.namespace import any_true, is_complex, near_names
-from ntaylor.series import Series, add, solve
+from ntaylor.namespace import any_true, is_complex, near_names, sum_to_shape
+from ntaylor.series import Series, add, correlate, solve
 
 __all__ = ["Activation", "elu", "get", "names", "power", "register", "relu_power"]
 
@@ -75,6 +75,49 @@ class Activation:
             )
         v, w, *partials = found
         return v, w, partials[0] if partials else {}
+
+    def push(
+        self,
+        u: Sequence[Array | None],
+        xp: Any,
+        order: int,
+        parameters: Mapping[str, Array],
+        *,
+        differentiable: int | None = None,
+    ) -> tuple[list[Array | None], Callable[..., tuple[list[Array | None], dict[str, Array]]]]:
+        """Coefficients 0..order of f(u), and the pullback: one correlation with w, equation (3.2).
+
+        ``pullback(cotangent, per_sample=False)`` gives the cotangents of ``u`` and of the parameters by name. They
+        have the shapes of what they belong to; with ``per_sample=True`` those of ``u`` are left as they come, and
+        those of the parameters are summed over the features only. f is refused where it is not differentiable to
+        the order ``differentiable``, which is ``order`` unless given. Errors are those of :meth:`pair`.
+        """
+        v, w, partials = self.pair(Series(u), xp, order if differentiable is None else differentiable, **parameters)
+
+        def of_parameter(name: str, cotangent: Sequence[Array | None], per_sample: bool) -> Array:
+            total = None
+            for k, c in enumerate(cotangent):
+                if c is not None and partials[name][k] is not None:
+                    total = add(total, c * partials[name][k])
+            parameter = parameters[name]
+            if total is None:
+                return parameter * 0
+            shape = tuple(getattr(parameter, "shape", ()))
+            if not per_sample:
+                return sum_to_shape(total, shape)
+            return total if shape else xp.sum(total, axis=-1)
+
+        def pullback(
+            cotangent: Sequence[Array | None], per_sample: bool = False
+        ) -> tuple[list[Array | None], dict[str, Array]]:
+            of_u = correlate(cotangent, w, len(u))
+            if not per_sample:
+                of_u = [
+                    None if c is None or x is None else sum_to_shape(c, x.shape) for c, x in zip(of_u, u, strict=True)
+                ]
+            return of_u, {name: of_parameter(name, cotangent, per_sample) for name in partials if name in parameters}
+
+        return v.truncated(order), pullback
 
     def __reduce__(self) -> Any:
         # By name where the table has it: rules are functions, which do not travel to other processes.

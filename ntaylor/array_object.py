@@ -17,15 +17,33 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ntaylor.namespace import MissingRule, array_namespace, is_array
+from ntaylor.namespace import MissingRule, array_namespace, is_array, is_complex
 
-__all__ = ["HELD", "ArrayObject", "Namespace", "apply", "new_level", "objects_in", "unwrapped_namespace"]
+__all__ = [
+    "CONSTANT",
+    "HELD",
+    "ArrayObject",
+    "Namespace",
+    "apply",
+    "new_level",
+    "objects_in",
+    "refuse_complex",
+    "unwrapped_namespace",
+    "whole_number",
+]
 
 new_level: Callable[[], float] = itertools.count(1).__next__
 """The level of a differentiation that starts now, above those that are under way."""
 
 HELD = math.inf
 """The level of jets that the caller holds, made by hand or returned: all in one t, outside of all others."""
+
+CONSTANT = frozenset(
+    """ceil floor floor_divide round sign signbit trunc isfinite isinf isnan less less_equal greater greater_equal
+    equal not_equal logical_and logical_not logical_or logical_xor all any argmax argmin argsort count_nonzero
+    nonzero searchsorted zeros_like ones_like empty_like result_type""".split()  # noqa: SIM905 one name a line reads worse
+)
+"""Operations that are locally constant: their result is a plain array, whatever their arguments depend on."""
 
 # NumPy's names that differ from the standard's.
 _NUMPY_NAMES = {
@@ -41,6 +59,7 @@ _NUMPY_NAMES = {
     "amin": "min",
     "around": "round",
     "concatenate": "concat",
+    "conjugate": "conj",
     "cumsum": "cumulative_sum",
     "expit": "sigmoid",
     "float_power": "pow",
@@ -84,13 +103,33 @@ def apply(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     Without any object among them it is the underlying library's own function.
     """
-    top = max(objects_in((*args, *kwargs.values())), key=lambda a: a.level, default=None)
+    # Of one level's objects that of a subclass, such as an adapter's, decides what comes out.
+    top = max(objects_in((*args, *kwargs.values())), key=lambda a: (a.level, len(type(a).__mro__)), default=None)
     if top is None:
         return getattr(unwrapped_namespace((args, list(kwargs.values()))), name)(*args, **kwargs)
     kind = type(top)
     if not kind._has_rule(name):
         raise MissingRule(kind._missing(name))
     return kind._apply(name, args, kwargs, top.level)
+
+
+def refuse_complex(name: str, *values: Any) -> None:
+    """TypeError if any of the values is complex, for an operation whose rule is right for real ones only."""
+    if any(isinstance(v, complex) or is_complex(v) for v in values):
+        raise TypeError(
+            f"{name} of a complex array has no derivative here: pass real arrays, such as xp.real(z), xp.imag(z) "
+            "or xp.abs(z)"
+        )
+
+
+def whole_number(value: Any) -> Any:
+    """A 0-d integer array, such as np.int64(2), as the Python int; anything else as it is.
+
+    Whole powers hold at u <= 0 too, and are told from others by their type.
+    """
+    if is_array(value) and value.ndim == 0 and array_namespace(value).isdtype(value.dtype, "integral"):
+        return int(value)
+    return value
 
 
 def unwrapped_namespace(values: Any) -> Any:
@@ -122,6 +161,8 @@ class Namespace:
         kind, base = self.__dict__["_kind"], self.__dict__["_base"]
         if name in _PASSED_THROUGH:
             return getattr(base, name)
+        if name == "linalg":
+            return self  # what has a rule there, such as vector_norm, has it under that name here
         if kind._has_rule(name):
             return lambda *args, **kwargs: apply(name, args, kwargs)
         if name.startswith("__"):
@@ -178,31 +219,60 @@ class ArrayObject:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the underlying array."""
         return tuple(self._like.shape)
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return int(self._like.ndim)
 
     @property
     def size(self) -> Any:
+        """The number of entries."""
         return self._like.size
 
     @property
     def dtype(self) -> Any:
+        """The dtype of the underlying array."""
         return self._like.dtype
 
     @property
     def device(self) -> Any:
+        """The device of the underlying array."""
         return self._like.device
 
     @property
     def T(self) -> Any:  # noqa: N802 the standard's name
+        """With the axes in reverse order."""
         return apply("permute_dims", (self, tuple(reversed(range(self.ndim)))), {})
 
     @property
     def mT(self) -> Any:  # noqa: N802
+        """With the last two axes swapped."""
         return apply("matrix_transpose", (self,), {})
+
+    @property
+    def real(self) -> Any:
+        """The real part; of a real array, itself."""
+        return apply("real", (self,), {})
+
+    @property
+    def imag(self) -> Any:
+        """The imaginary part; of a real array, zeros."""
+        return apply("imag", (self,), {})
+
+    def __getattr__(self, name: str) -> Any:
+        # Only for what is not there. Protocols are asked for by hasattr; those answers must not cost a search.
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        standard = _NUMPY_NAMES.get(name, name)
+        if self._has_rule(standard):
+            raise MissingRule(
+                f"a {type(self).__name__} has no method {name!r}: write xp.{standard}(…) with "
+                f"xp = x.__array_namespace__(), or np.{name}(…)"
+            )
+        raise MissingRule(self._missing(name))
 
     def __len__(self) -> int:
         if not self.shape:
@@ -248,6 +318,8 @@ class ArrayObject:
             args, kwargs["axis"] = args[:place], args[place]
         if name == "permute_dims" and len(args) == 1 and kwargs.get("axes") is None:
             return self.T
+        if name in ("copy", "ravel", "squeeze") and len(args) == 1 and kwargs.get("axis") is None:
+            return getattr(args[0], name)()
         if name == "cumulative_sum" and kwargs.get("axis") is None:
             args, kwargs["axis"] = (apply("reshape", (args[0], (-1,)), {}),), 0
         return apply(name, args, kwargs)
@@ -276,14 +348,77 @@ class ArrayObject:
     def __bool__(self) -> bool:
         return self._to_number("bool")  # type: ignore[no-any-return]
 
+    # --- NumPy's methods, for functions that are written with them ---
+
     def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The mean over ``axis``, of all entries unless given."""
         return apply("mean", (self,), {"axis": axis, "keepdims": keepdims})
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The sum over ``axis``, of all entries unless given."""
         return apply("sum", (self,), {"axis": axis, "keepdims": keepdims})
 
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The maximum over ``axis``, of all entries unless given; follows the mean of tied entries."""
+        return apply("max", (self,), {"axis": axis, "keepdims": keepdims})
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The minimum over ``axis``, of all entries unless given; follows the mean of tied entries."""
+        return apply("min", (self,), {"axis": axis, "keepdims": keepdims})
+
+    def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+        """The variance over ``axis``, of all entries unless given."""
+        return apply("var", (self,), {"axis": axis, "correction": ddof, "keepdims": keepdims})
+
+    def std(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+        """The standard deviation over ``axis``, of all entries unless given."""
+        return apply("std", (self,), {"axis": axis, "correction": ddof, "keepdims": keepdims})
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:  # noqa: A002 NumPy's names
+        """Between ``min`` and ``max``; at a tie it follows this object."""
+        return apply("clip", (self, min, max), {})
+
+    def dot(self, other: Any) -> Any:
+        """The product of numbers, vectors and matrices, as ``np.dot``."""
+        return apply("dot", (self, other), {})
+
     def reshape(self, *shape: Any) -> Any:
+        """In another shape, given as integers or as one tuple."""
         return apply("reshape", (self, shape if isinstance(shape[0], int) else shape[0]), {})
+
+    def ravel(self) -> Any:
+        """In one axis."""
+        return self.reshape(-1)
+
+    flatten = ravel
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """Without ``axis``, an axis or axes of length 1; without all such axes unless given."""
+        ones = tuple(i for i, n in enumerate(self.shape) if n == 1)
+        return apply("squeeze", (self, ones if axis is None else axis), {})
+
+    def transpose(self, *axes: Any) -> Any:
+        """With the axes in the order given, as integers or as one tuple; in reverse order unless given."""
+        if not axes or axes == (None,):
+            return self.T
+        return apply("permute_dims", (self, axes if isinstance(axes[0], int) else tuple(axes[0])), {})
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """In another dtype, of the library or Python's ``float`` or ``complex``; integers are plain arrays."""
+        xp = array_namespace(self._like)
+        if isinstance(dtype, type) and dtype in (bool, int, float, complex):
+            dtype = {bool: xp.bool, int: xp.int64, float: xp.float64, complex: xp.complex128}[dtype]
+        return apply("astype", (self, dtype), {"copy": copy})
+
+    def copy(self) -> Any:
+        """The same values in new arrays."""
+        return apply("positive", (self,), {})
+
+    def conj(self) -> Any:
+        """The complex conjugate; of a real array, itself."""
+        return apply("conj", (self,), {})
+
+    conjugate = conj
 
     __add__, __radd__ = _operator("add"), _operator("add", swapped=True)
     __sub__, __rsub__ = _operator("subtract"), _operator("subtract", swapped=True)

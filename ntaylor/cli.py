@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ class _RefusedError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (0 done, 1 not converged, 2 refused, 130 interrupted)."""
     options = _parser().parse_args(arguments)
+    # A batch system that ends a job says SIGTERM: that is an interruption like any other.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(options.run(options))
     except (_RefusedError, ValueError, OSError) as error:
@@ -139,7 +142,13 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
     from ntaylor.storage import write_json
 
     if options.resume and (folder / _REPORT).exists() and not (folder / _CHECKPOINT).exists():
-        return json.loads((folder / _REPORT).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        finished: dict[str, Any] = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
+        if (finished["profile"], finished["seed"]) != (k, options.seed):
+            raise _RefusedError(
+                f"{folder} holds profile {finished['profile']}, seed {finished['seed']}; asked for profile {k}, seed "
+                f"{options.seed}: give another --out, or --overwrite without --resume"
+            )
+        return finished
     folder.mkdir(parents=True, exist_ok=True)
     bar = Progress(
         TextColumn("profile {task.fields[profile]}"),
@@ -150,32 +159,31 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
         TimeElapsedColumn(),
         console=console,
     )
-    problem = SelfSimilarBurgers(k)
-    with bar:
-        task = bar.add_task("start", total=None, profile=k, cost=float("nan"), lam=problem.middle)
+    problem, checkpoint = SelfSimilarBurgers(k), folder / _CHECKPOINT
+    try:
+        with bar:
+            task = bar.add_task("start", total=None, profile=k, cost=float("nan"), lam=problem.middle)
 
-        def show(at: profile_search.Progress) -> None:
-            name = at.stage if at.attempt == 0 else f"{at.stage} #{at.attempt + 1}"
-            bar.update(task, description=name, completed=at.step, total=at.steps, cost=at.cost, lam=at.lam)
+            def show(at: profile_search.Progress) -> None:
+                name = at.stage if at.attempt == 0 else f"{at.stage} #{at.attempt + 1}"
+                bar.update(task, description=name, completed=at.step, total=at.steps, cost=at.cost, lam=at.lam)
 
-        try:
             result = profile_search.search(
-                problem, options.seed, on_step=show, checkpoint=folder / _CHECKPOINT, resume=options.resume
+                problem, options.seed, on_step=show, checkpoint=checkpoint, resume=options.resume
             )
-        except KeyboardInterrupt:
-            console.print(
-                f"interrupted; the position is in {folder / _CHECKPOINT}: the same command with --resume goes on",
-                soft_wrap=True,
-            )
-            raise
-        verdict = "found" if result.converged else "failed"
-        bar.update(task, description=verdict, completed=result.steps, total=result.steps)
-    content = profile_search.report(result)
-    profile_search.save_network(folder / _NETWORK, result)
-    if not options.no_plot:
-        _draw(folder / _PICTURE, result, console)
-    # Last, for it is the sign that the run is complete.
-    write_json(folder / _REPORT, content)
+            verdict = "found" if result.converged else "failed"
+            bar.update(task, description=verdict, completed=result.steps, total=result.steps)
+        content = profile_search.report(result)
+        profile_search.save_network(folder / _NETWORK, result)
+        if not options.no_plot:
+            _draw(folder / _PICTURE, result, console)
+        write_json(folder / _REPORT, content)
+        # Only now is nothing lost with it.
+        checkpoint.unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        where = f"the position is in {checkpoint}: the same command with --resume goes on"
+        console.print(f"interrupted; {where if checkpoint.exists() else 'nothing was begun'}", soft_wrap=True)
+        raise
     return content
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ntaylor.layers import Coefficients, Gradients, Layer, Pullback, matched
-from ntaylor.series import Series, add, correlate
+from ntaylor.layers import Coefficients, Gradients, Layer, Pullback, correlated, leading_axes, settled, summed
+from ntaylor.series import Series
 
 __all__ = ["Chain", "Gated", "Odd", "Skip", "Sum"]
 
@@ -75,11 +75,12 @@ class Skip(Chain):
             raise ValueError(f"Skip adds its layers' output to their input, but they take {widths}")
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            through, gradients = inner_pullback(cotangent, per_sample)
-            direct = cotangent if per_sample else matched(cotangent, u)
-            return _summed(direct[: len(u)], through), gradients
+            lead = leading_axes(cotangent, v, per_sample)
+            through, gradients = inner_pullback(settled(cotangent, inner, lead), per_sample)
+            return summed(settled(cotangent, u, lead), through), gradients
 
-        return _summed(u, inner), pullback
+        v = summed(u, inner)
+        return v, pullback
 
 
 class Odd(Chain):
@@ -93,17 +94,13 @@ class Odd(Chain):
             through_plus, gradients = plus_pullback(cotangent, per_sample)
             through_minus, of_minus = minus_pullback(_negated(cotangent), per_sample)
             gradients = {name: gradients[name] + of_minus[name] for name in gradients}
-            return _summed(through_plus, _negated(through_minus)), gradients
+            return summed(through_plus, _negated(through_minus)), gradients
 
-        return _summed(plus, _negated(minus)), pullback
+        return summed(plus, _negated(minus)), pullback
 
 
 def _negated(u: Coefficients) -> Coefficients:
     return [None if c is None else -c for c in u]
-
-
-def _summed(a: Coefficients, b: Coefficients) -> Coefficients:
-    return [add(a[k] if k < len(a) else None, b[k] if k < len(b) else None) for k in range(max(len(a), len(b)))]
 
 
 class Gated(_Composite):
@@ -125,6 +122,7 @@ class Gated(_Composite):
         p, p_pullback = self.first.push(u, order)
         q, q_pullback = self.second.push(u, order)
         difference = Series(q) - Series(p)
+        apart = difference.truncated(order)
         state, gates, pullbacks = u, [], []
         for layer in self.hidden:
             gate, layer_pullback = layer.push(state, order)
@@ -134,19 +132,21 @@ class Gated(_Composite):
             state = (Series(p) + gates[-1] * difference).truncated(order)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            lead = leading_axes(cotangent, state, per_sample)
             gradients: Gradients = {}
             p_bar: Coefficients = []
             difference_bar: Coefficients = []
             for i in reversed(range(len(pullbacks))):
-                p_bar = _summed(p_bar, cotangent)
-                difference_bar = _summed(difference_bar, correlate(cotangent, gates[i], order + 1))
-                gate_bar = correlate(cotangent, difference, order + 1)
+                p_bar = summed(p_bar, settled(cotangent, p, lead))
+                difference_bar = summed(difference_bar, correlated(cotangent, gates[i], apart, lead))
+                gate_bar = correlated(cotangent, difference, gates[i].truncated(order), lead)
                 cotangent, of_layer = pullbacks[i](gate_bar, per_sample)
                 gradients |= _prefixed(str(i), of_layer)
-            u_bar, of_first = p_pullback(_summed(p_bar, _negated(difference_bar)), per_sample)
-            through_q, of_second = q_pullback(difference_bar, per_sample)
+            of_p = summed(p_bar, settled(_negated(difference_bar), p, lead))
+            u_bar, of_first = p_pullback(of_p, per_sample)
+            through_q, of_second = q_pullback(settled(difference_bar, q, lead), per_sample)
             gradients |= _prefixed("first", of_first) | _prefixed("second", of_second)
-            return _summed(_summed(cotangent, u_bar), through_q), gradients
+            return summed(summed(cotangent, u_bar), through_q), gradients
 
         return state, pullback
 
@@ -163,18 +163,19 @@ class Sum(_Composite):
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         v: Coefficients = []
-        pullbacks = []
+        terms = []
         for layer in self.parts.values():
             output, layer_pullback = layer.push(u, order)
-            v = _summed(v, output)
-            pullbacks.append(layer_pullback)
+            v = summed(v, output)
+            terms.append((output, layer_pullback))
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            lead = leading_axes(cotangent, v, per_sample)
             u_bar: Coefficients = []
             gradients: Gradients = {}
-            for i, layer_pullback in enumerate(pullbacks):
-                through, of_layer = layer_pullback(cotangent, per_sample)
-                u_bar = _summed(u_bar, through)
+            for i, (output, layer_pullback) in enumerate(terms):
+                through, of_layer = layer_pullback(settled(cotangent, output, lead), per_sample)
+                u_bar = summed(u_bar, through)
                 gradients |= _prefixed(str(i), of_layer)
             return u_bar, gradients
 

@@ -18,6 +18,7 @@ from ntaylor.namespace import (
     as_floating,
     broadcast_shapes,
     check_order,
+    check_same_dtype,
     check_same_kind,
     describe,
     is_array,
@@ -53,7 +54,7 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
     Raises
     ------
     TypeError
-        for an integer ``x``, a non-integer order, or arrays of different libraries.
+        for an integer ``x``, a non-integer order, or arrays of different libraries or dtypes.
     ValueError
         for a negative order, a missing or ill-fitting direction, or a point where ``f`` is not
         differentiable to that order.
@@ -105,6 +106,7 @@ def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
         )
     direction = as_floating(direction, "direction")
     check_same_kind(x=x, direction=direction)
+    check_same_dtype(x=x, direction=direction)
     try:
         fits = broadcast_shapes(tuple(x.shape), tuple(direction.shape)) == tuple(x.shape)
     except ValueError:
@@ -138,8 +140,14 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     the gradient has the same structure. On NumPy, CuPy and other libraries without autograd the gradient
     is the closed-form adjoint; an operation that has none is named in a MissingRule.
 
-    Raises ValueError where the result is not a scalar or does not depend on the parameters.
+    Raises TypeError where the loss is no function, ValueError where its result is not a scalar or does not depend
+    on the parameters.
     """
+    if not callable(loss):
+        raise TypeError(
+            f"value_and_grad takes the loss, a function of the parameters; got {describe(loss)}. "
+            "Call it as nt.value_and_grad(loss)(parameters)"
+        )
 
     def run(parameters: Any, *rest: Any, **named: Any) -> tuple[Any, Any]:
         def bound(p: Any) -> Any:

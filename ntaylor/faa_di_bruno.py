@@ -19,12 +19,9 @@ Derivatives = list[Any]
 """[u, u′, …, u^(n)], anything that adds and multiplies."""
 
 
-def _factor(coefficient: int) -> float:
-    """An integer that any array library can multiply by, and fractions exactly as long as it is below 2^53.
-
-    Larger ones do not fit the integers of the libraries, and become floats.
-    """
-    return coefficient if abs(coefficient) < 2**53 else float(coefficient)
+def _factor(coefficient: int, like: Any) -> Any:
+    """``coefficient`` for a product with ``like``: exact, but for arrays, whose integers end at 2^63, as a float."""
+    return float(coefficient) if hasattr(like, "dtype") else coefficient
 
 
 def compose(outer: Sequence[Any], inner: Sequence[Any]) -> Derivatives:
@@ -50,19 +47,23 @@ def compose(outer: Sequence[Any], inner: Sequence[Any]) -> Derivatives:
             product = outer[outer_order]
             for j, p in parts:
                 product = product * power(j, p)
-            term = product if coefficient == 1 else product * _factor(coefficient)
+            term = product if coefficient == 1 else product * _factor(coefficient, product)
             total = term if total is None else total + term
         result.append(total)
     return result
 
 
 def tower(value: Any, slope: tuple[int, ...], order: int) -> Derivatives:
-    """f^(m)(u) for m = 0..order of an f with f′ = g(f), from v = f(u) and g's coefficients, (5.3)."""
+    """f^(m)(u) for m = 0..order of an f with f′ = g(f), from v = f(u) and g's coefficients, (5.3).
+
+    Exact where ``value`` is. In floating point the polynomials cancel where their values are small against
+    their terms: of tanh at u = 5 some eight digits are left at order 12. The recurrences have no such loss.
+    """
     result = []
     for polynomial in derivative_polynomials(slope, order):
-        total = None
+        total = value * 0
         for coefficient in reversed(polynomial):  # Horner's scheme
-            total = value * 0 + _factor(coefficient) if total is None else total * value + _factor(coefficient)
+            total = total * value + _factor(coefficient, value)
         result.append(total)
     return result
 

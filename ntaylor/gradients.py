@@ -14,11 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.array_object import ArrayObject, apply, new_level, objects_in, unwrapped_namespace
+from ntaylor.array_object import (
+    CONSTANT,
+    ArrayObject,
+    new_level,
+    objects_in,
+    refuse_complex,
+    unwrapped_namespace,
+)
+from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
-from ntaylor.namespace import MissingRule, as_floating, is_array, near_names, sum_to_shape
-from ntaylor.series import Series, correlate
-from ntaylor.transposes import CONSTANT, TRANSPOSES
+from ntaylor.namespace import MissingRule, as_floating, did_you_mean, is_array, is_complex
+from ntaylor.transposes import TRANSPOSES
 
 __all__ = ["Variable", "sweep", "value_and_grad"]
 
@@ -60,22 +67,27 @@ class Variable(ArrayObject):
 
     @classmethod
     def _has_rule(cls, name: str) -> bool:
-        return any(name in table for table in (TRANSPOSES, CONSTANT, _COMPOSED, activations.names))
+        return any(name in table for table in (TRANSPOSES, CONSTANT, COMPOSED, ("unstack",), activations.names))
 
     @classmethod
     def _missing(cls, name: str) -> str:
-        known = [*TRANSPOSES, *CONSTANT, *_COMPOSED, *activations.names]
+        known = [*TRANSPOSES, *CONSTANT, *COMPOSED, "unstack", *activations.names]
         return (
-            f"no gradient for {name!r} in nt.value_and_grad: {near_names(name, known)}. Build the loss from "
-            "these, or compute this part outside the loss if it does not depend on the parameters"
+            f"no gradient for {name!r} in nt.value_and_grad: {did_you_mean(name, known)}Write it with operations that "
+            "have one, compute it outside the loss if it does not depend on the parameters, or add a function of one "
+            f"variable with nt.activations.register({name!r}, …)"
         )
 
     @classmethod
     def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
-        if name in _COMPOSED:
-            return _COMPOSED[name](*args, **kwargs)
+        if name in COMPOSED:
+            return COMPOSED[name](*args, **kwargs)
+        if name == "unstack":
+            return _unstack(*args, **kwargs)
         values = [_value(a, level) for a in args]
         if name in CONSTANT:
+            if name == "sign":
+                refuse_complex(name, *values)  # z/|z| turns with z
             options = {key: _value(v, level) for key, v in kwargs.items()}
             return getattr(unwrapped_namespace([*values, *options.values()]), name)(*values, **options)
         if name not in TRANSPOSES:
@@ -121,6 +133,9 @@ def sweep(outputs: Sequence[Variable], cotangents: Sequence[Array], leaves: Sequ
 
     def give(variable: Variable, cotangent: Array) -> None:
         node = variable.node
+        if cotangent.dtype != variable.dtype and is_complex(cotangent) and not is_complex(variable):
+            # Re(ȳ dy) with a real dy; a loss that is real may go through complex numbers.
+            cotangent = unwrapped_namespace([cotangent]).real(cotangent)
         if node not in gathered:
             gathered[node] = [None] * node.outputs
             heapq.heappush(waiting, (-node.number, node))
@@ -155,7 +170,7 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
             raise TypeError(
                 "a parameter is complex, and its gradient a matter of convention: pass xp.real and xp.imag of it"
             )
-        leaves.append(Variable(as_floating(array, "every parameter"), level=level))
+        leaves.append(Variable(as_floating(array, "parameter"), level=level))
         return leaves[-1]
 
     result = loss(map_leaves(wrap, parameters))
@@ -170,14 +185,17 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
     xp = unwrapped_namespace([value.value])
     if xp.isdtype(value.dtype, "complex floating"):
         raise ValueError(
-            "the loss must be real, it is complex: end it with xp.abs(…) ** 2, or the like, of a real array"
+            "the loss must be real, it is complex: end it with xp.sum(xp.abs(…) ** 2), or take xp.real of it"
         )
     found = iter(sweep([value], [xp.ones_like(value.value)], leaves))
     of_leaves = iter(leaves)
 
     def gradient(_: Array) -> Array:
         cotangent, leaf = next(found), next(of_leaves)
-        return xp.zeros_like(leaf.value) if cotangent is None else cotangent
+        if cotangent is None:
+            return xp.zeros_like(leaf.value)
+        # A float32 parameter that met float64 constants is still updated in float32.
+        return cotangent if cotangent.dtype == leaf.dtype else xp.astype(cotangent, leaf.dtype)
 
     plain = map_leaves(lambda a: _value(a, level), auxiliary, any_leaf=True)
     return (value.value if auxiliary is None else (value.value, plain)), map_leaves(gradient, parameters)
@@ -213,21 +231,14 @@ def activate(
     values = [_value(c, level) for c in u]
     named = {name: _value(p, level) for name, p in parameters.items()}
     xp = unwrapped_namespace([*values, *named.values()])
-    # One order more than v is asked for: where f is not differentiable there is no gradient either.
-    v, w, partials = activation.pair(Series(values), xp, order + 1, **named)
+    # A gradient takes one derivative more than the coefficients that go forward.
+    v, activation_pullback = activation.push(values, xp, order, named, differentiable=order + 1)
 
     def pullback(cotangent: Sequence[Array | None]) -> list[Array | None]:
-        of_u = correlate(cotangent, w, len(values))
-        shaped = [
-            None if c is None or x is None else sum_to_shape(c, x.shape) for c, x in zip(of_u, values, strict=True)
-        ]
-        for name, parameter in named.items():
-            pairs = [(c, partials[name][k]) for k, c in enumerate(cotangent)]
-            total = sum(c * q for c, q in pairs if c is not None and q is not None)
-            shaped.append(sum_to_shape(total, parameter.shape) if is_array(total) else None)
-        return shaped
+        of_u, gradients = activation_pullback(cotangent)
+        return [*of_u, *(gradients[name] for name in named)]
 
-    return record(v.truncated(order), [*u, *parameters.values()], pullback, level)
+    return record(v, [*u, *parameters.values()], pullback, level)
 
 
 def propagate(network: Any, u: Sequence[Any], order: int) -> list[Any]:
@@ -246,26 +257,8 @@ def propagate(network: Any, u: Sequence[Any], order: int) -> list[Any]:
     return record(v, [*u, *parameters], pullback, level)
 
 
-class _VariableAdapter(Adapter):
-    priority = 100
-    propagate = staticmethod(propagate)
-    activate = staticmethod(activate)
-
-
-serve(Variable, _VariableAdapter())
-
-
-# --- operations made of others ----------------------------------------------------------------------
-
-
-def _clip(a: Any, min: Any = None, max: Any = None) -> Any:
-    if min is not None:
-        a = apply("maximum", (a, min), {})
-    return a if max is None else apply("minimum", (a, max), {})
-
-
 def _unstack(a: Variable, *, axis: int = 0) -> list[Any]:
-    # One node, so that all derivatives unpacked cost one pass.
+    """The parts along ``axis`` as one node, so that all derivatives unpacked cost one pass back."""
     xp = unwrapped_namespace([a.value])
 
     def pullback(cotangents: Sequence[Array | None]) -> list[Array | None]:
@@ -275,14 +268,10 @@ def _unstack(a: Variable, *, axis: int = 0) -> list[Any]:
     return record(xp.unstack(a.value, axis=axis), [a], pullback, a.level)
 
 
-def _logaddexp(a: Any, b: Any) -> Any:
-    return apply("add", (a, apply("softplus", (apply("subtract", (b, a), {}),), {})), {})
+class _VariableAdapter(Adapter):
+    priority = 100
+    propagate = staticmethod(propagate)
+    activate = staticmethod(activate)
 
 
-_COMPOSED: dict[str, Callable[..., Any]] = {
-    "clip": _clip,
-    "hypot": lambda a, b: apply("sqrt", (a * a + b * b,), {}),
-    "logaddexp": _logaddexp,
-    "std": lambda a, **options: apply("sqrt", (apply("var", (a,), options),), {}),
-    "unstack": _unstack,
-}
+serve(Variable, _VariableAdapter())

@@ -7,9 +7,11 @@ constants as they are; the result is a Series, or a plain array. An operation is
 - *linear*: acts on every coefficient that is there, so what is absent stays absent;
 - *bilinear*: Leibniz' rule with the operation as its product, equation (2.1);
 - *univariate*: a pair rule of ``activations``;
-- *piecewise*: follows the branch that the primal takes. At a tie ``maximum``, ``minimum`` and ``clip``
-  follow their first argument, ``max`` and ``min`` the mean of the tied entries, and ``abs`` at 0 has the
-  derivatives 0.
+- *piecewise*: follows the branch that the primal takes. At a tie ``maximum`` and ``minimum`` follow their
+  first argument, ``max`` and ``min`` the mean of the tied entries, and ``abs`` at 0 has the derivatives 0.
+  Of complex arrays those that choose by order have none and are refused.
+
+Operations made of others are those of ``composed``.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.namespace import MissingRule, any_true, is_array
-from ntaylor.series import Series, add, integrate, solve
+from ntaylor.array_object import CONSTANT, refuse_complex, whole_number
+from ntaylor.namespace import MissingRule, any_true, is_array, is_complex
+from ntaylor.series import Series, add, as_series, integrate, select, solve
 
 __all__ = ["RULES"]
 
@@ -36,12 +39,10 @@ def _primal(value: Any) -> Any:
     return [_primal(v) for v in value] if isinstance(value, list) else value
 
 
-def _as_series(value: Any) -> Series:
-    return value if isinstance(value, Series) else Series([value])
-
-
 def _zero(name: str) -> Callable[..., Any]:
     def rule(xp: Any, order: int, *args: Any, **kwargs: Any) -> Array:
+        if name == "sign" and order > 0:
+            refuse_complex(name, *map(_primal, args))  # z/|z| turns with z
         return getattr(xp, name)(*map(_primal, args), **{key: _primal(v) for key, v in kwargs.items()})
 
     return rule
@@ -72,7 +73,7 @@ def _map(function: Callable[[Array], Array], u: Series) -> Series:
 def _bilinear(name: str) -> Callable[..., Any]:
     def rule(xp: Any, order: int, u: Any, v: Any, **kwargs: Any) -> Series:
         function = getattr(xp, name)
-        u, v = _as_series(u), _as_series(v)
+        u, v = as_series(u), as_series(v)
 
         def coefficient(k: int) -> Array:
             total = None
@@ -90,7 +91,7 @@ def _joining(name: str) -> Callable[..., Any]:
     """concat and stack: linear in all their arrays together, so an absent one among present ones is zeros."""
 
     def rule(xp: Any, order: int, arrays: Sequence[Any], *, axis: int | None = 0) -> Series:
-        parts = [_as_series(a) for a in arrays]
+        parts = [as_series(a) for a in arrays]
 
         def coefficient(k: int) -> Array:
             if all(part[k] is None for part in parts):
@@ -105,11 +106,11 @@ def _joining(name: str) -> Callable[..., Any]:
 
 
 def _add(xp: Any, order: int, u: Any, v: Any) -> Series:
-    return _as_series(u) + _as_series(v)
+    return as_series(u) + as_series(v)
 
 
 def _subtract(xp: Any, order: int, u: Any, v: Any) -> Series:
-    return _as_series(u) - _as_series(v)
+    return as_series(u) - as_series(v)
 
 
 def _multiply(xp: Any, order: int, u: Any, v: Any) -> Series:
@@ -118,19 +119,24 @@ def _multiply(xp: Any, order: int, u: Any, v: Any) -> Series:
 
 
 def _divide(xp: Any, order: int, u: Any, v: Any) -> Series:
-    if isinstance(v, Series) and any_true(v[0] == 0):
+    if isinstance(v, Series) and order > 0 and any_true(v[0] == 0):
         raise ValueError("division by a jet that is zero at some of these points: its derivatives do not exist there")
-    quotient: Series = _as_series(u) / v
+    quotient: Series = as_series(u) / v
     return quotient
 
 
 def _remainder(xp: Any, order: int, u: Any, v: Any) -> Series:
     # u − v⌊u/v⌋, with ⌊u/v⌋ locally constant.
-    rest: Series = _as_series(u) - _as_series(v) * xp.floor_divide(_primal(u), _primal(v))
+    rest: Series = as_series(u) - as_series(v) * xp.floor_divide(_primal(u), _primal(v))
     return rest
 
 
 def _pow(xp: Any, order: int, u: Any, exponent: Any) -> Series:
+    exponent = whole_number(exponent)
+    if isinstance(exponent, complex):
+        raise MissingRule("no rule for a complex exponent: write xp.exp(exponent * xp.log(base))")
+    if order == 0 and not isinstance(exponent, (int, float)):
+        return Series([_primal(u) ** _primal(exponent)])
     if isinstance(exponent, Series):
         if any_true(_primal(u) <= 0) if is_array(_primal(u)) else u <= 0:
             raise ValueError(
@@ -142,8 +148,6 @@ def _pow(xp: Any, order: int, u: Any, exponent: Any) -> Series:
             log_u = Series([xp.log(u) if is_array(u) else math.log(u)])
         value = xp.pow(_primal(u), exponent[0])
         return solve(exponent * log_u, value, lambda v: v)[0]
-    if not isinstance(exponent, (int, float)) and exponent.ndim == 0 and xp.isdtype(exponent.dtype, "integral"):
-        exponent = int(exponent)  # such as np.int64(2): whole powers hold at u <= 0 too
     if isinstance(exponent, (int, float)):
         return activations.power(exponent).pair(u, xp, order)[0]
     # One constant exponent an element.
@@ -160,19 +164,29 @@ def _pow(xp: Any, order: int, u: Any, exponent: Any) -> Series:
 
 
 def _abs(xp: Any, order: int, u: Series) -> Series:
-    return Series([xp.abs(u[0])], (u * xp.sign(u[0])).__getitem__)
+    value = xp.abs(u[0])
+    if not is_complex(u[0]):
+        return Series([value], (u * xp.sign(u[0])).__getitem__)
+    real, imag = _map(xp.real, u), _map(xp.imag, u)
+    modulus = activations.get("sqrt").pair(real * real + imag * imag, xp, order)[0]
+    return Series([value], modulus.__getitem__)
+
+
+def _real(xp: Any, order: int, u: Series) -> Series:
+    return _map(xp.real, u) if is_complex(u[0]) else u
+
+
+def _imag(xp: Any, order: int, u: Series) -> Series:
+    return _map(xp.imag, u) if is_complex(u[0]) else Series([xp.zeros_like(u[0])])
+
+
+def _conj(xp: Any, order: int, u: Series) -> Series:
+    return _map(xp.conj, u) if is_complex(u[0]) else u
 
 
 def _where(xp: Any, order: int, condition: Any, u: Any, v: Any) -> Series:
-    condition, u, v = _primal(condition), _as_series(u), _as_series(v)
-
-    def coefficient(k: int) -> Array:
-        if u[k] is None and v[k] is None:
-            return None
-        like = u[k] if u[k] is not None else v[k]
-        return xp.where(condition, *(xp.zeros_like(like) if c is None else c for c in (u[k], v[k])))
-
-    return Series((), coefficient)
+    # Not a branch times 0: where keeps away from what is NaN there.
+    return select(xp.where, _primal(condition), as_series(u), as_series(v), xp.zeros_like)
 
 
 def _extremum(name: str, compare: str) -> Callable[..., Any]:
@@ -180,6 +194,8 @@ def _extremum(name: str, compare: str) -> Callable[..., Any]:
 
     def rule(xp: Any, order: int, u: Any, v: Any) -> Series:
         u0, v0 = _primal(u), _primal(v)
+        if order > 0:
+            refuse_complex(name, u0, v0)
         like = u0 if is_array(u0) else v0
         u0, v0 = (a if is_array(a) else xp.full_like(like, a) for a in (u0, v0))
         chosen = _where(
@@ -193,13 +209,12 @@ def _extremum(name: str, compare: str) -> Callable[..., Any]:
     return rule
 
 
-_maximum, _minimum = _extremum("maximum", "greater_equal"), _extremum("minimum", "less_equal")
-
-
 def _extreme(name: str) -> Callable[..., Any]:
     """max and min over axes: of tied entries, the mean."""
 
     def rule(xp: Any, order: int, u: Series, *, axis: Any = None, keepdims: bool = False) -> Series:
+        if order > 0:
+            refuse_complex(name, u[0])
         value = getattr(xp, name)(u[0], axis=axis, keepdims=keepdims)
         mask = xp.astype(u[0] == getattr(xp, name)(u[0], axis=axis, keepdims=True), u[0].dtype)
         count = xp.sum(mask, axis=axis, keepdims=keepdims)
@@ -210,12 +225,6 @@ def _extreme(name: str) -> Callable[..., Any]:
         return Series([value], coefficient)
 
     return rule
-
-
-def _clip(xp: Any, order: int, u: Series, min: Any = None, max: Any = None) -> Series:  # noqa: A002
-    if min is not None:
-        u = _maximum(xp, order, u, min)
-    return u if max is None else _minimum(xp, order, u, max)
 
 
 def _diff(
@@ -243,34 +252,12 @@ def _unstack(xp: Any, order: int, u: Series, *, axis: int = 0) -> list[Series]:
     return [Series([None if p is None else p[i] for p in parts]) for i in range(u[0].shape[axis])]
 
 
-def _variance(
-    xp: Any, order: int, u: Series, *, axis: Any = None, correction: float = 0, keepdims: bool = False
-) -> Series:
-    mean = RULES["mean"](xp, order, u, axis=axis, keepdims=True)
-    squares = (u - mean) * (u - mean)
-    count = u[0].size / max(mean[0].size, 1) - correction
-    variance: Series = RULES["sum"](xp, order, squares * (1.0 / count), axis=axis, keepdims=keepdims)
-    return variance
-
-
-def _std(xp: Any, order: int, u: Series, **kwargs: Any) -> Series:
-    return activations.get("sqrt").pair(_variance(xp, order, u, **kwargs), xp, order)[0]
-
-
-def _hypot(xp: Any, order: int, u: Any, v: Any) -> Series:
-    a, b = _as_series(u), _as_series(v)
-    return activations.get("sqrt").pair(a * a + b * b, xp, order)[0]
-
-
-def _logaddexp(xp: Any, order: int, u: Any, v: Any) -> Series:
-    a, b = _as_series(u), _as_series(v)
-    return a + activations.get("softplus").pair(b - a, xp, order)[0]
-
-
 def _atan2(xp: Any, order: int, y: Any, x: Any) -> Series:
-    y, x = _as_series(y), _as_series(x)
+    y, x = as_series(y), as_series(x)
+    if order > 0:
+        refuse_complex("atan2", y[0], x[0])
     squares = x * x + y * y
-    if any_true(squares[0] == 0):
+    if order > 0 and any_true(squares[0] == 0):
         raise ValueError("atan2(0, 0) is not differentiable")
     return integrate((x * y.derivative() - y * x.derivative()) / squares, xp.atan2(y[0], x[0]))
 
@@ -279,43 +266,37 @@ def _getitem(xp: Any, order: int, u: Series, key: Any) -> Series:
     return _map(lambda c: c[key], u)
 
 
-_ZERO = """ceil floor floor_divide round sign signbit trunc
-    isfinite isinf isnan less less_equal greater greater_equal equal not_equal logical_and logical_not logical_or
-    logical_xor all any argmax argmin argsort count_nonzero nonzero searchsorted
-    zeros_like ones_like empty_like result_type"""
 _LINEAR = """broadcast_to cumulative_sum expand_dims flip matrix_transpose mean moveaxis negative
     permute_dims positive repeat reshape roll squeeze sum take tile tril triu"""
-for _name in _ZERO.split():
+for _name in CONSTANT:
     RULES[_name] = _zero(_name)
 for _name in _LINEAR.split():
     RULES[_name] = _linear(_name)
-for _name in ("matmul", "tensordot", "vecdot"):
+for _name in ("matmul", "tensordot"):
     RULES[_name] = _bilinear(_name)
 RULES |= {
     "abs": _abs,
     "add": _add,
     "astype": _astype,
     "atan2": _atan2,
-    "clip": _clip,
     "concat": _joining("concat"),
+    "conj": _conj,
     "diff": _diff,
     "divide": _divide,
     "full_like": _full_like,
     "getitem": _getitem,
-    "hypot": _hypot,
-    "logaddexp": _logaddexp,
+    "imag": _imag,
     "max": _extreme("max"),
-    "maximum": _maximum,
+    "maximum": _extremum("maximum", "greater_equal"),
     "min": _extreme("min"),
-    "minimum": _minimum,
+    "minimum": _extremum("minimum", "less_equal"),
     "multiply": _multiply,
     "pow": _pow,
+    "real": _real,
     "remainder": _remainder,
     "stack": _joining("stack"),
-    "std": _std,
     "subtract": _subtract,
     "unstack": _unstack,
-    "var": _variance,
     "where": _where,
 }
 del _name

@@ -17,12 +17,13 @@ from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import HELD, ArrayObject, objects_in, unwrapped_namespace
+from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.jet_rules import RULES
-from ntaylor.namespace import MissingRule, check_order, is_array, near_names
+from ntaylor.namespace import MissingRule, check_order, did_you_mean, is_array
 from ntaylor.series import Series
 
-__all__ = ["Jet", "register", "stack_coefficients", "univariate"]
+__all__ = ["Jet", "names", "register", "stack_coefficients", "univariate"]
 
 Array = Any
 
@@ -46,11 +47,13 @@ class Jet(ArrayObject):
     __slots__ = ("_series", "level", "order")
 
     def __init__(self, coefficients: Sequence[Array | None], order: int | None = None, *, level: float = HELD):
+        if not len(coefficients):
+            raise ValueError("a Jet takes its coefficients, the primal first: Jet([u0, u1, …]); got none")
         self.order = len(coefficients) - 1 if order is None else check_order(order)
-        if not coefficients or coefficients[0] is None or len(coefficients) > self.order + 1:
+        if coefficients[0] is None or len(coefficients) > self.order + 1:
             raise ValueError(
-                f"a Jet of order {self.order} takes 1 to {self.order + 1} coefficients, the primal first; "
-                f"got {len(coefficients)}"
+                f"a Jet of order {self.order} takes 1 to {self.order + 1} coefficients, the primal first and an array; "
+                f"got {len(coefficients)}{', of which the first is None' if coefficients[0] is None else ''}"
             )
         self.level = level
         for k, c in enumerate(coefficients):
@@ -114,7 +117,7 @@ class Jet(ArrayObject):
         series = Series(self._series).derivative().truncated(self.order - 1)
         if series[0] is None:
             series[0] = self.primal * 0
-        return Jet(series, self.order - 1, level=self.level)
+        return type(self)(series, self.order - 1, level=self.level)
 
     def _coefficient(self, k: int) -> Array | None:
         return self._series[k] if k < len(self._series) else None
@@ -131,20 +134,22 @@ class Jet(ArrayObject):
 
     @classmethod
     def _has_rule(cls, name: str) -> bool:
-        return name in RULES or name in activations.names
+        return name in RULES or name in COMPOSED or name in activations.names
 
     @classmethod
     def _missing(cls, name: str) -> str:
-        known = [*RULES, *activations.names]
         return (
-            f"no rule for {name!r} on a Jet: {near_names(name, known)}. Add one with "
-            f"nt.jets.register({name!r}, rule), or for a function of one variable with nt.activations.register"
+            f"no rule for {name!r} on a Jet: {did_you_mean(name, names())}Write it with operations that have one "
+            f"(nt.jets.names()), or add one with nt.jets.register({name!r}, rule), or for a function of one variable "
+            f"with nt.activations.register({name!r}, …)"
         )
 
     @classmethod
     def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
         if name not in RULES:
-            return univariate(activations.get(name), *args, **kwargs)
+            if name in COMPOSED:
+                return COMPOSED[name](*args, **kwargs)
+            return univariate(name, *args, **kwargs)
         order = min(a.order for a in objects_in((*args, *kwargs.values())) if isinstance(a, Jet) and a.level == level)
         seen: list[Any] = []
 
@@ -159,7 +164,16 @@ class Jet(ArrayObject):
 
         opened_args = [opened(a) for a in args]
         opened_kwargs = {key: opened(v) for key, v in kwargs.items()}
-        return _closed(RULES[name](unwrapped_namespace(seen), order, *opened_args, **opened_kwargs), order, level)
+        result = RULES[name](unwrapped_namespace(seen), order, *opened_args, **opened_kwargs)
+        return cls._closed(result, order, level)
+
+    @classmethod
+    def _closed(cls, result: Any, order: int, level: float) -> Any:
+        if isinstance(result, Series):
+            return cls(result.truncated(order), order, level=level)
+        if isinstance(result, (list, tuple)):
+            return tuple(cls._closed(r, order, level) for r in result)
+        return result
 
 
 class _JetAdapter(Adapter):
@@ -171,14 +185,6 @@ class _JetAdapter(Adapter):
 serve(Jet, _JetAdapter())
 
 
-def _closed(result: Any, order: int, level: float) -> Any:
-    if isinstance(result, Series):
-        return Jet(result.truncated(order), order, level=level)
-    if isinstance(result, (list, tuple)):
-        return tuple(_closed(r, order, level) for r in result)
-    return result
-
-
 def stack_coefficients(coefficients: Sequence[Array | None]) -> Array:
     """One array with a new leading axis; structural zeros become zeros here, at the public edge."""
     xp = unwrapped_namespace(coefficients)
@@ -186,18 +192,24 @@ def stack_coefficients(coefficients: Sequence[Array | None]) -> Array:
     return xp.stack([zero if c is None else c for c in coefficients])
 
 
-def univariate(activation: activations.Activation, u: Jet, **parameters: Array) -> Jet:
-    """f(u) by the pair rule of ``activation``; a backend may do it in one piece."""
+def univariate(activation: str | activations.Activation, u: Jet, **parameters: Array) -> Jet:
+    """f(u) by the pair rule of ``activation``, a name or an Activation; a backend may do it in one piece."""
+    activation = activations.get(activation)
     if not isinstance(u, Jet):
         raise TypeError(f"{activation.name} takes one Jet and nothing else, got {type(u).__name__}")
     if any(p.level >= u.level for p in objects_in(parameters.values())):
         raise MissingRule(f"no rule for {activation.name!r} of a parameter that depends on the same variable")
     activate = adapter_for(*u._series, *parameters.values()).activate
     if activate is not None:
-        return Jet(activate(activation, u._series, u.order, parameters), u.order, level=u.level)
+        return type(u)(activate(activation, u._series, u.order, parameters), u.order, level=u.level)
     xp = unwrapped_namespace((*u._series, *parameters.values()))
     v, _, _ = activation.pair(Series(u._series), xp, u.order, **parameters)
-    return Jet(v.truncated(u.order), u.order, level=u.level)
+    return type(u)(v.truncated(u.order), u.order, level=u.level)
+
+
+def names() -> list[str]:
+    """Every operation of the array namespace that jets have a rule for, those registered included, sorted."""
+    return sorted({*RULES, *COMPOSED, *activations.names})
 
 
 def register(name: str, rule: Callable[..., Any], *, replace: bool = False) -> None:

@@ -2,21 +2,26 @@
 
 Floor 4. ``push`` gives the output coefficients together with a *pullback*, the closed-form adjoint
 of that push: no operation of the recurrences is differentiated, and an activation keeps one series,
-w = f′(u), for it (``docs/theory.md`` section 3). Coefficients are arrays (…, batch, features) or ``None``,
-a structural zero. A coefficient may have fewer axes than the primal, such as a direction that all
-points share; it is then one row of the matrix product, not a batch of them.
+w = f′(u), for it (``docs/theory.md`` section 3).
+
+Coefficients are arrays or ``None``, a structural zero. The primal u_0 is (\\*batch, features), and the others
+broadcast against it. What is shared is stored and multiplied once: a direction that all points share is
+(features,) or (1, features), one row of the matrix product; R directions that share the primal are
+coefficients (R, \\*batch, features) or (R, 1, features) beside the primal's (\\*batch, features). A cotangent
+has its coefficient's shape, so backwards what was shared is summed over, by :func:`settled`.
 """
 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.namespace import sum_to_shape
+from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.series import Series, add, correlate, sin_cos
 
 __all__ = [
@@ -29,7 +34,10 @@ __all__ = [
     "Periodic",
     "Pullback",
     "Scale",
-    "matched",
+    "correlated",
+    "leading_axes",
+    "settled",
+    "summed",
 ]
 
 Array = Any
@@ -38,9 +46,13 @@ Gradients = dict[str, Array]
 Pullback = Callable[..., tuple[Coefficients, Gradients]]
 """(cotangents of the output coefficients, per_sample=False) -> (those of the input, of the parameters).
 
-Cotangents have the shapes of their coefficients, or shapes that broadcasting those gives; ``None`` is a
-zero one. With ``per_sample=True`` they have shapes (…, batch, features), nothing is summed over the batch,
-and a parameter's gradient has shape (…, batch, *parameter.shape); … are leading axes of the cotangents.
+Cotangents have the shapes of their coefficients, or shapes that broadcasting those against the batch gives;
+``None`` is a zero one. Those of the input come back in the input coefficients' shapes, summed over batch or
+directions where a coefficient is shared by them; a parameter's gradient has the parameter's shape.
+
+With ``per_sample=True`` nothing is summed over the batch. Cotangents are (…, \\*directions, \\*batch, features), with
+the directions that their own coefficient has; a parameter's gradient is (…, \\*batch, \\*parameter.shape), summed
+over the directions. The axes … come first and are the same for all: independent cotangents, pulled back at once.
 """
 
 
@@ -52,10 +64,83 @@ class Layer:
     """Features expected; ``None`` takes any number."""
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        """Taylor coefficients v_0..v_n of the output from those of the input, and the pullback.
+
+        Parameters
+        ----------
+        u:
+            Taylor coefficients (not derivatives), at most order + 1; those that are missing or ``None`` are
+            structural zeros. The primal u_0 is (\\*batch, features). Any other may have fewer axes, shared by all
+            points, or more in front, such as (R, \\*batch, features) or (R, 1, features) for R directions that
+            share the primal: then v_k is (R, …) too, v_0 has the batch alone, and both are what R separate
+            pushes give.
+        order:
+            the highest order n wanted.
+
+        Returns
+        -------
+        v, pullback
+            v without trailing structural zeros; the adjoint of this push at u, see :data:`Pullback`: with R
+            directions it is the sum of the R separate ones.
+        """
         raise NotImplementedError
 
     def replace(self, parameters: Mapping[str, Array]) -> Layer:
+        """The same layer with other parameters, of the same names."""
         return self
+
+
+def settled(cotangent: Coefficients, like: Coefficients, lead: int | None = None) -> Coefficients:
+    """Cotangents summed over the axes along which the coefficients they belong to are shared.
+
+    ``like`` are the coefficients, the primal first; cotangents of structural zeros are dropped. ``lead`` is
+    ``None`` to sum to the very shapes, or in a per-sample pullback the number of axes … in front: then the
+    batch stays and only directions are summed over.
+    """
+    points = like[0].ndim
+    result: Coefficients = []
+    for c, x in zip_longest(cotangent[: len(like)], like):
+        if c is None or x is None:
+            result.append(None)
+        elif lead is None:
+            result.append(sum_to_shape(c, x.shape))
+        else:
+            axes = tuple(range(lead, c.ndim - max(x.ndim, points)))
+            result.append(unwrapped_namespace([c]).sum(c, axis=axes) if axes else c)
+    return result
+
+
+def leading_axes(cotangent: Coefficients, v: Coefficients, per_sample: bool) -> int | None:
+    """How many axes … the cotangents of v have in front in a per-sample pullback; None in one that sums."""
+    if not per_sample:
+        return None
+    pairs = zip(cotangent, v, strict=False)
+    return next((c.ndim - max(x.ndim, v[0].ndim) for c, x in pairs if c is not None and x is not None), 0)
+
+
+def correlated(cotangent: Coefficients, w: Series, like: Coefficients, lead: int | None = None) -> Coefficients:
+    """The adjoint of the product with w, (3.2), settled to the coefficients ``like``.
+
+    Cotangents of one shape go back together, and are summed over what a coefficient is shared by before they
+    meet those of another shape: v̄_0, which directions share, must not be added to each of theirs.
+    """
+    total: Coefficients = [None] * len(like)
+    for group in _of_one_shape(cotangent):
+        total = summed(total, settled(correlate(group, w, len(like)), like, lead))
+    return total
+
+
+def _of_one_shape(cotangent: Coefficients) -> list[Coefficients]:
+    """The cotangents as a sum of lists that each hold those of one shape; one list, of zeros, if there are none."""
+    shapes = dict.fromkeys(tuple(c.shape) for c in cotangent if c is not None)
+    if len(shapes) < 2:
+        return [cotangent]
+    return [[c if c is not None and tuple(c.shape) == shape else None for c in cotangent] for shape in shapes]
+
+
+def summed(a: Coefficients, b: Coefficients) -> Coefficients:
+    """Coefficient by coefficient; the shorter is continued by structural zeros."""
+    return [add(*pair) for pair in zip_longest(a, b)]
 
 
 class Dense(Layer):
@@ -79,22 +164,21 @@ class Dense(Layer):
             v[0] = v[0] + bias
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            given = [None if x is None else z for x, z in zip_longest(u, cotangent[: len(u)])]
-            if not per_sample:
-                given = matched(given, v)
-            u_bar = _products(xp, given, weight.T)
-            z_bar = [z for z in given if z is not None]
-            if not z_bar:
-                return u_bar, {name: xp.zeros_like(p) for name, p in self.parameters.items()}
-            inputs = [x for x, z in zip(u, given, strict=True) if z is not None]
-            if per_sample:
-                gradients = {"weight": _outer_per_sample(xp, inputs, z_bar, u[0].shape)}
+            lead = leading_axes(cotangent, v, per_sample)
+            given = settled(cotangent, v, lead)
+            there = [k for k, z in enumerate(given) if z is not None]
+            if not there:
+                return given, {name: xp.zeros_like(p) for name, p in self.parameters.items()}
+            inputs, z_bar = [u[k] for k in there], [given[k] for k in there]
+            rows = _rows(xp, z_bar)
+            if lead is None:
+                gradients = {"weight": _rows(xp, inputs).T @ rows}
             else:
-                gradients = {"weight": _rows(xp, inputs).T @ _rows(xp, z_bar)}
+                gradients = {"weight": _outer_per_sample(xp, inputs, z_bar, u[0].shape, lead)}
             if bias is not None:
-                of_bias = xp.zeros_like(z_bar[0]) if given[0] is None else given[0]
-                gradients["bias"] = of_bias if per_sample else sum_to_shape(of_bias, bias.shape)
-            return u_bar, gradients
+                of_bias = given[0] if given[0] is not None else settled([xp.zeros_like(z_bar[0])], v, lead)[0]
+                gradients["bias"] = sum_to_shape(of_bias, bias.shape) if lead is None else of_bias
+            return _split(xp, rows @ weight.T, given), gradients
 
         return v, pullback
 
@@ -102,40 +186,43 @@ class Dense(Layer):
 def _products(xp: Any, u: Coefficients, weight: Array) -> Coefficients:
     """u_k @ weight for every coefficient that is there, in one matrix product."""
     present = [c for c in u if c is not None]
-    if not present:
-        return [None] * len(u)
-    rows = _rows(xp, present) @ weight
-    v: Coefficients = []
-    start = 0
-    for c in u:
-        if c is None:
-            v.append(None)
-            continue
-        shape = (*c.shape[:-1], weight.shape[1])
-        stop = start + math.prod(shape[:-1])
-        v.append(xp.reshape(rows[start:stop, :], shape))
-        start = stop
-    return v
+    return _split(xp, _rows(xp, present) @ weight, u) if present else [None] * len(u)
 
 
 def _rows(xp: Any, coefficients: Coefficients) -> Array:
+    """All rows of all coefficients under one another, (rows, features)."""
     if len(coefficients) == 1 and coefficients[0].ndim == 2:
         return coefficients[0]
     return xp.concat([xp.reshape(c, (math.prod(c.shape[:-1]), c.shape[-1])) for c in coefficients])
 
 
-def _outer_per_sample(xp: Any, u: Coefficients, z: Coefficients, shape: tuple[int, ...]) -> Array:
-    """Σ_k u_k ⊗ z̄_k for every sample, as one batched matrix product over k: (…, batch, in, out)."""
-    left = xp.stack([xp.broadcast_to(c, shape) for c in u], axis=-1)
-    return left @ xp.stack(z, axis=-2)
+def _split(xp: Any, rows: Array, like: Coefficients) -> Coefficients:
+    """The inverse of ``_rows``: coefficients of the batches of ``like``, absent where those are."""
+    result: Coefficients = []
+    start = 0
+    for c in like:
+        if c is None:
+            result.append(None)
+            continue
+        shape = (*c.shape[:-1], rows.shape[-1])
+        stop = start + math.prod(shape[:-1])
+        result.append(xp.reshape(rows[start:stop, :], shape))
+        start = stop
+    return result
 
 
-def matched(cotangent: Coefficients, like: Coefficients) -> Coefficients:
-    """Cotangents summed to the shapes of the coefficients they belong to; none for structural zeros."""
-    return [
-        None if c is None or x is None else sum_to_shape(c, x.shape)
-        for c, x in zip_longest(cotangent[: len(like)], like)
-    ]
+def _outer_per_sample(xp: Any, u: Coefficients, z: Coefficients, shape: tuple[int, ...], lead: int) -> Array:
+    """Σ_k u_k ⊗ z̄_k for every sample, summed over directions: (…, batch, in, out).
+
+    One batched matrix product, whose inner axis holds every order and direction. ``shape`` is the primal's.
+    """
+    left, right = [], []
+    for u_k, z_k in zip(u, z, strict=True):
+        directions = z_k.shape[lead : z_k.ndim - len(shape)]
+        count = math.prod(directions)
+        left.append(xp.reshape(xp.broadcast_to(u_k, (*directions, *shape)), (count, *shape)))
+        right.append(xp.reshape(z_k, (*z_k.shape[:lead], count, *z_k.shape[z_k.ndim - len(shape) :])))
+    return xp.moveaxis(xp.concat(left), 0, -1) @ xp.moveaxis(xp.concat(right, axis=lead), lead, -2)
 
 
 class Activate(Layer):
@@ -158,31 +245,32 @@ class Activate(Layer):
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         parameters = self.parameters
-        xp = unwrapped_namespace([*u, *parameters.values()])
-        v, w, partials = self.activation.pair(Series(u), xp, order, **parameters)
+        v, pull = self.activation.push(u, unwrapped_namespace([*u, *parameters.values()]), order, parameters)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            gradients = {name: self._gradient(name, cotangent, q, per_sample) for name, q in partials.items()}
-            result = correlate(cotangent, w, len(u))
-            return (result if per_sample else matched(result, u)), gradients
+            lead = leading_axes(cotangent, v, per_sample)
+            found = [pull(group, per_sample) for group in _of_one_shape(cotangent)]
+            if lead is None and len(found) == 1:
+                return found[0]
+            u_bar: Coefficients = [None] * len(u)
+            gradients: Gradients = {}
+            for through, of_group in found:
+                u_bar = summed(u_bar, settled(through, u, lead))
+                for name, g in of_group.items():
+                    # One a point of a parameter (features,), or of a number, whose features are summed already.
+                    like = u[0] if parameters[name].ndim else u[0][..., 0]
+                    (term,) = [g] if lead is None else settled([g], [like], lead)
+                    gradients[name] = add(gradients.get(name), term)
+            return u_bar, gradients
 
-        return v.truncated(order), pullback
-
-    def _gradient(self, name: str, cotangent: Coefficients, partial: Series, per_sample: bool) -> Array:
-        total = None
-        for k, c in enumerate(cotangent):
-            if c is not None and partial[k] is not None:
-                total = add(total, c * partial[k])
-        parameter = self.parameters[name]
-        if total is None:
-            return parameter * 0
-        if not per_sample:
-            return sum_to_shape(total, parameter.shape)
-        return total if parameter.ndim else unwrapped_namespace([total]).sum(total, axis=-1)
+        return v, pullback
 
 
 class Scale(Layer):
-    """(u − shift) · factor with fixed arrays (features,) or scalars, for inputs and outputs of given ranges."""
+    """(u − shift) · factor with fixed arrays (features,) or scalars, for inputs and outputs of given ranges.
+
+    The shift moves the primal alone. The pullback multiplies by the factor.
+    """
 
     def __init__(self, shift: Array, factor: Array):
         self.shift, self.factor = shift, factor
@@ -194,13 +282,17 @@ class Scale(Layer):
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             u_bar = [None if c is None else c * factor for c in cotangent]
-            return (u_bar if per_sample else matched(u_bar, u)), {}
+            return settled(u_bar, u, leading_axes(cotangent, v, per_sample)), {}
 
         return v, pullback
 
 
 class FourierFeatures(Layer):
-    """[sin 2π u B, cos 2π u B] with a fixed random matrix B (in, features): Tancik et al. 2020."""
+    """[sin 2π u B, cos 2π u B] with a fixed random matrix B (in, features): Tancik et al. 2020.
+
+    (…, in) becomes (…, 2 features): one matrix product for all orders, then the coupled pair (2.4). The pullback
+    is that pair's, and a product with Bᵀ.
+    """
 
     def __init__(self, frequencies: Array):
         self.frequencies = frequencies
@@ -226,6 +318,8 @@ class Periodic(Layer):
     """
 
     def __init__(self, periods: Sequence[float | None]):
+        if not all(p is None or isinstance(p, numbers.Real) for p in periods):
+            raise TypeError(f"periods takes a positive number or None per coordinate; got {periods!r}")
         if not any(periods) or any(p is not None and not p > 0 for p in periods):
             raise ValueError(f"periods takes a positive number or None per coordinate, at least one; got {periods}")
         self.periods = tuple(periods)
@@ -245,32 +339,37 @@ class Periodic(Layer):
         plain = [None if c is None else columns(c, indices[count:]) for c in u] if count < len(indices) else []
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            waves_bar = wave_pullback([None if c is None else c[..., : 2 * count] for c in cotangent], True)
+            of_waves = wave_pullback([None if c is None else c[..., : 2 * count] for c in cotangent], per_sample)
+            rest_bar = [None if c is None else c[..., 2 * count :] for c in cotangent]
+            lead = leading_axes(cotangent, v, per_sample)
+            of_plain = settled(rest_bar, plain, lead) if plain else [None] * len(u)
             u_bar: Coefficients = []
-            for of_waves, c in zip_longest(waves_bar, cotangent[: len(u)]):
-                of_plain = None if c is None else c[..., 2 * count :]
-                sides = [(of_waves, j) for j in range(count)] + [(of_plain, j) for j in range(len(indices) - count)]
-                some = next((side[..., 0] * 0 for side in (of_waves, c) if side is not None), None)
+            for waves, rest in zip(of_waves, of_plain, strict=True):
+                some = next((side[..., 0] * 0 for side in (waves, rest) if side is not None), None)
                 if some is None:
                     u_bar.append(None)
                     continue
+                sides = [(waves, j) for j in range(count)] + [(rest, j) for j in range(len(indices) - count)]
                 parts = [some if side is None else side[..., j] for side, j in sides]
                 u_bar.append(xp.stack([parts[indices.index(i)] * f for i, f in enumerate(factors)], axis=-1))
-            return (u_bar if per_sample else matched(u_bar, u)), {}
+            return u_bar, {}
 
         return (_side_by_side(xp, v, plain) if plain else v), pullback
 
 
 def _side_by_side(xp: Any, left: Coefficients, right: Coefficients) -> Coefficients:
     """Features of ``left`` then of ``right``; one that is absent beside one that is there is zeros."""
+    widths = left[0].shape[-1], right[0].shape[-1]
     result: Coefficients = []
     for pair in zip_longest(left, right):
-        if pair[0] is None and pair[1] is None:
+        some = next((c for c in pair if c is not None), None)
+        if some is None:
             result.append(None)
             continue
-        # The primals have all of the batch; coefficients may share one row.
-        sides = zip(pair, (left[0], right[0]), strict=True)
-        parts = [xp.zeros_like(u0) if c is None else xp.broadcast_to(c, u0.shape) for c, u0 in sides]
+        # One side may share a row, or a primal, that the other does not.
+        rows = broadcast_shapes(*(c.shape[:-1] for c in pair if c is not None))
+        sides = [xp.zeros_like(some[..., :1]) if c is None else c for c in pair]
+        parts = [xp.broadcast_to(c, (*rows, width)) for c, width in zip(sides, widths, strict=True)]
         result.append(xp.concat(parts, axis=-1))
     return result
 
@@ -282,11 +381,9 @@ def _push_waves(xp: Any, z: Coefficients, order: int) -> tuple[Coefficients, Cal
     features = z[0].shape[-1]
 
     def pullback(cotangent: Coefficients, per_sample: bool = False) -> Coefficients:
+        lead = leading_axes(cotangent, v, per_sample)
         of_sine = [None if c is None else c[..., :features] for c in cotangent]
         of_cosine = [None if c is None else c[..., features:] for c in cotangent]
-        through_sine = correlate(of_sine, cosine, len(z))
-        through_cosine = correlate(of_cosine, -sine, len(z))
-        total = [add(a, b) for a, b in zip(through_sine, through_cosine, strict=True)]
-        return total if per_sample else matched(total, z)
+        return summed(correlated(of_sine, cosine, z, lead), correlated(of_cosine, -sine, z, lead))
 
     return v, pullback

@@ -19,8 +19,10 @@ __all__ = [
     "as_floating",
     "broadcast_shapes",
     "check_order",
+    "check_same_dtype",
     "check_same_kind",
     "describe",
+    "did_you_mean",
     "is_array",
     "is_complex",
     "near_names",
@@ -153,18 +155,47 @@ def check_same_kind(**named: Array) -> None:
         raise ValueError(f"arrays on different devices were mixed: {listing}. Move all to one device")
 
 
-def any_true(condition: Array) -> bool:
-    """Whether any entry holds; False where the values are not known yet (Dask, a traced array).
+def check_same_dtype(x: Array, **named: Array) -> None:
+    """Raise TypeError unless the named arrays have x's dtype, so that a result has it too and none is promoted.
 
-    Used only to refuse bad values: what cannot be looked at without computing is let through.
+    Beside a complex x they may be real, of its precision.
     """
-    if array_api_compat.is_dask_array(condition):
+    for name, a in named.items():
+        if a.dtype == x.dtype:
+            continue
+        xp = array_namespace(x)
+        real = xp.isdtype(x.dtype, "complex floating") and xp.isdtype(a.dtype, "real floating")
+        if real and xp.finfo(x.dtype).bits == xp.finfo(a.dtype).bits:
+            continue
+        of_x, of_a = (str(dtype).rpartition(".")[2] for dtype in (x.dtype, a.dtype))
+        other = (
+            f"or make the network with nt.MLP.create(..., dtype=xp.{of_x})"
+            if name.startswith("net.")
+            else f"or xp.astype({name}, xp.{of_x})"
+        )
+        raise TypeError(
+            f"dtypes were mixed: x is a {describe(x)}; {name} is a {describe(a)}. Nothing is promoted: "
+            f"pass xp.astype(x, xp.{of_a}), {other}"
+        )
+
+
+def any_true(condition: Array) -> bool:
+    """Whether any entry holds; False where the values are not known yet (Dask, a traced array, a GPU's).
+
+    Used only to refuse bad values: what cannot be looked at without computing, or without making a device
+    finish its queue, is let through.
+    """
+    if array_api_compat.is_dask_array(condition) or not _on_cpu(condition):
         return False
     xp = array_namespace(condition)
     try:
         return bool(xp.any(condition))
     except TypeError:  # a tracer's refusal to become a Python bool
         return False
+
+
+def _on_cpu(array: Array) -> bool:
+    return "cpu" in str(array_api_compat.device(array)).lower()
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
@@ -215,8 +246,12 @@ def special(xp: Any, name: str) -> Callable[[Array], Array]:
 
 def near_names(name: str, known: Sequence[str]) -> str:
     """Words for a message about an unknown name: the nearest known ones, then all of them."""
+    return f"{did_you_mean(name, known)}Known: {', '.join(sorted(known))}"
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The nearest known names as a question with a space after it, or nothing."""
     import difflib
 
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"{hint}Known: {', '.join(sorted(known))}"
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""

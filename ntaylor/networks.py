@@ -5,9 +5,11 @@ Floor 6: puts layers in a row, checks what comes in, and lets the backend of the
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ntaylor import activations
@@ -16,7 +18,16 @@ from ntaylor.composites import Chain, Gated, Odd, Skip
 from ntaylor.dispatch import adapter_for
 from ntaylor.jets import Jet
 from ntaylor.layers import Activate, Dense, FourierFeatures, Layer, Periodic, Scale
-from ntaylor.namespace import array_namespace, as_floating, check_same_kind, describe, near_names
+from ntaylor.namespace import (
+    array_namespace,
+    as_floating,
+    broadcast_shapes,
+    check_same_dtype,
+    check_same_kind,
+    describe,
+    is_array,
+    near_names,
+)
 
 __all__ = ["MLP", "is_network"]
 
@@ -67,76 +78,31 @@ class MLP(Chain):
         periods: one period, or None, per input: see :class:`Periodic`.
         input_range, output_range: (low, high) that is mapped to, or from, [−1, 1].
 
-        Raises ValueError for widths or options that do not fit together.
+        Raises TypeError for options of the wrong kind, ValueError for widths or options that do not fit together.
         """
-        import numpy
-
-        widths = [operator.index(w) for w in widths]
-        if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(f"widths takes the inputs, any hidden widths and the outputs, all >= 1; got {widths}")
-        if fourier is not None and fourier[0] < 1:
-            raise ValueError(f"fourier takes (count, scale) with a count >= 1; got {fourier}")
-        for name, bounds in (("input_range", input_range), ("output_range", output_range)):
-            if bounds is not None and not numpy.all(numpy.less(*bounds)):
-                raise ValueError(f"{name} takes (low, high) with low < high everywhere; got {bounds}")
-        if fourier is not None and periods is not None:
-            raise ValueError("pass fourier= or periods=, not both")
-        hidden = widths[1:-1]
-        if (residual or gated) and len(set(hidden)) != 1:
+        widths = _checked_widths(widths)
+        if (residual or gated) and len(set(widths[1:-1])) != 1:
             raise ValueError(f"residual= and gated= need hidden layers of one width; got widths {widths}")
         if residual and gated:
             raise ValueError("pass residual=True or gated=True, not both")
-        space = array_namespace((numpy if xp is None else xp).zeros(1))
-        if dtype is None:
-            dtype = space.__array_namespace_info__().default_dtypes(device=device)["real floating"]
-        rng = numpy.random.default_rng(seed)
-
-        def array(values: Any) -> Array:
-            return space.asarray(numpy.asarray(values, dtype=numpy.float64), dtype=dtype, device=device)
-
-        def dense(n_in: int, n_out: int) -> Dense:
-            weight = rng.standard_normal((n_in, n_out)) * math.sqrt(2 / (n_in + n_out))
-            return Dense(array(weight), array(numpy.zeros(n_out)) if bias else None)
-
-        kind = activations.get(activation)
-
-        def hidden_layers(n_in: int, n_out: int) -> list[Layer]:
-            learnable = {name: array(value) for name, value in kind.parameters.items()}
-            return [dense(n_in, n_out), Activate(kind, learnable)]
-
-        layers: list[Layer] = []
-        if input_range is not None:
-            low, high = (numpy.asarray(bound, dtype=numpy.float64) for bound in input_range)
-            layers.append(Scale(array((low + high) / 2), array(2 / (high - low))))
-        width = widths[0]
-        if fourier is not None:
-            count, scale = fourier
-            layers.append(FourierFeatures(array(rng.standard_normal((width, count)) * scale)))
-            width = 2 * count
-        if periods is not None:
-            if len(periods) != width:
-                raise ValueError(f"periods has {len(periods)} entries for {width} inputs; pass one per input")
-            layers.append(Periodic(periods))
-            width += sum(p is not None for p in periods)
-        if gated:
-            encoders = [Chain(hidden_layers(width, hidden[0])) for _ in range(2)]
-            inner = [Chain(hidden_layers(width if i == 0 else hidden[0], h)) for i, h in enumerate(hidden)]
-            layers.append(Gated(encoders[0], encoders[1], inner))
-        else:
-            for i, h in enumerate(hidden):
-                pair = hidden_layers(width if i == 0 else hidden[i - 1], h)
-                layers.extend([Skip(pair)] if residual and i > 0 else pair)
-        layers.append(dense(hidden[-1] if hidden else width, widths[-1]))
-        if odd:
-            layers = [Odd(layers)]
-        if output_range is not None:
-            low, high = (numpy.asarray(bound, dtype=numpy.float64) for bound in output_range)
-            half = (high - low) / 2
-            layers.append(Scale(array(-(low + high) / (high - low)), array(half)))
-        return cls(layers)
+        if fourier is not None and periods is not None:
+            raise ValueError("pass fourier= or periods=, not both")
+        build = _Builder.of(xp, dtype, device, seed, activations.get(activation), bias)
+        features = [
+            *build.from_range(widths[0], input_range),
+            *build.fourier(widths[0], fourier),
+            *build.periodic(widths[0], periods),
+        ]
+        width = _width_out(features, widths[0])
+        hidden = (build.gated if gated else build.residual if residual else build.plain)([width, *widths[1:-1]])
+        last = build.dense(widths[-2] if hidden else width, widths[-1])
+        layers = [*features, *hidden, last]
+        return cls([*([Odd(layers)] if odd else layers), *build.to_range(widths[-1], output_range)])
 
     def replace(self, parameters: Mapping[str, Array]) -> MLP:
         """The same network with other parameters; their names and shapes must be those of ``net.parameters``."""
+        if not isinstance(parameters, Mapping):
+            raise TypeError(f"replace takes a dict such as net.parameters, got {describe(parameters)}")
         unknown = [name for name in parameters if name not in self.parameters]
         missing = [name for name in self.parameters if name not in parameters]
         if unknown:
@@ -144,6 +110,12 @@ class MLP(Chain):
         if missing:
             raise ValueError(f"replace needs every parameter; missing: {', '.join(missing)}")
         for name, old in self.parameters.items():
+            if not is_array(parameters[name]):
+                raise TypeError(
+                    f"parameter {name!r} must be an array of shape {tuple(old.shape)}, got "
+                    f"{describe(parameters[name])}: pass xp.asarray(…), or xp.full_like(net.parameters[{name!r}], …) "
+                    "for one number"
+                )
             if tuple(parameters[name].shape) != tuple(old.shape):
                 raise ValueError(
                     f"parameter {name!r} has shape {tuple(parameters[name].shape)}; "
@@ -161,7 +133,11 @@ class MLP(Chain):
     def propagate(self, coefficients: Coefficients, order: int) -> Coefficients:
         """Taylor coefficients of the output, up to ``order``, from those of the input.
 
-        Coefficients have the shapes that ``net(x)`` takes and gives; the last may be absent or None.
+        The primal has a shape that ``net(x)`` takes. The others broadcast to it, may be absent or ``None``, and may
+        have axes in front: with coefficients (R, batch, d), or (R, 1, d), R directions share one primal (batch, d),
+        whose rows are multiplied once. Then the output's primal is (batch, m) and its series (R, batch, m).
+
+        Raises ValueError for shapes that do not fit, TypeError for libraries or dtypes mixed.
         """
         x = coefficients[0]
         scalars = x.ndim < 2 and self.width_in == 1
@@ -170,7 +146,12 @@ class MLP(Chain):
                 f"the network takes {self.width_in} features in the last axis, x is a {describe(x)}"
                 + ("; for a batch of scalars pass x of shape (batch,) or (batch, 1)" if self.width_in == 1 else "")
             )
-        check_same_kind(x=x, **{f"net.parameters[{name!r}]": p for name, p in list(self.parameters.items())[:1]})
+        named = {f"net.parameters[{name!r}]": p for name, p in self.parameters.items()}
+        check_same_kind(x=x, **dict(list(named.items())[:1]))
+        series = {f"coefficient {k}": c for k, c in enumerate(coefficients) if k and c is not None}
+        check_same_dtype(x=x, **series, **named)
+        for name, c in series.items():
+            _check_fits(x, name, c)
         xp = unwrapped_namespace(coefficients)
         # A lone scalar or vector becomes a batch of one, so that every layer sees (batch, features).
         lone = x.ndim == (0 if scalars else 1)
@@ -180,7 +161,7 @@ class MLP(Chain):
                 c = xp.expand_dims(c, axis=-1)
             elif tuple(c.shape[-1:]) != (x.shape[-1],):  # a direction with all coordinates equal
                 c = xp.broadcast_to(c, (*c.shape[:-1], x.shape[-1]))
-            return xp.expand_dims(c, axis=0) if lone and c.ndim < 2 else c
+            return xp.expand_dims(c, axis=-2) if lone else c
 
         u = [None if c is None else batched(c) for c in coefficients]
         propagate = adapter_for(*u, *self.parameters.values()).propagate
@@ -189,8 +170,9 @@ class MLP(Chain):
         batch = tuple(v[0].shape[:-1])
 
         def restored(c: Array) -> Array:
-            c = c if tuple(c.shape[:-1]) == batch else xp.broadcast_to(c, (*batch, c.shape[-1]))
-            c = c[0, ...] if lone else c
+            if tuple(c.shape[:-1]) != batch:
+                c = xp.broadcast_to(c, (*broadcast_shapes(c.shape[:-1], batch), c.shape[-1]))
+            c = c[..., 0, :] if lone else c
             return c[..., 0] if scalars and c.shape[-1] == 1 else c
 
         return [None if c is None else restored(c) for c in v]
@@ -199,6 +181,170 @@ class MLP(Chain):
         count = sum(math.prod(p.shape) for p in self.parameters.values())
         kinds = ", ".join(type(layer).__name__ for layer in self.layers)
         return f"MLP({kinds}; {count} parameters)"
+
+
+def _check_fits(x: Array, name: str, c: Array) -> None:
+    """Raise ValueError unless ``c`` broadcasts against x to x's shape, with any axes in front."""
+    if tuple(c.shape) == tuple(x.shape):
+        return
+    try:
+        shape = broadcast_shapes(tuple(c.shape), tuple(x.shape))
+        fits = shape[len(shape) - x.ndim :] == tuple(x.shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} has shape {tuple(c.shape)}, x has {tuple(x.shape)}: pass an array that broadcasts to x, or for R "
+            f"directions that share x one of shape (R, {', '.join(map(str, x.shape))})"
+        )
+
+
+# --- what MLP.create is made of -------------------------------------------------------------------
+
+
+def _checked_widths(widths: Any) -> list[int]:
+    if isinstance(widths, str) or not hasattr(widths, "__iter__"):
+        raise TypeError(f"widths takes a list of integers, such as [2, 64, 64, 1]; got {widths!r}")
+    checked = []
+    for i, width in enumerate(widths):
+        try:
+            checked.append(operator.index(width))
+        except TypeError:
+            raise TypeError(
+                f"widths takes integers, such as [2, 64, 64, 1]; entry {i} is {width!r} ({type(width).__name__}): "
+                "pass int(…) of it"
+            ) from None
+    if len(checked) < 2 or min(checked) < 1:
+        raise ValueError(f"widths takes the inputs, any hidden widths and the outputs, all >= 1; got {checked}")
+    return checked
+
+
+def _width_out(layers: Sequence[Layer], width: int) -> int:
+    """Features after the fixed layers at the input."""
+    for layer in layers:
+        if isinstance(layer, FourierFeatures):
+            width = 2 * layer.frequencies.shape[1]
+        elif isinstance(layer, Periodic):
+            width += sum(p is not None for p in layer.periods)
+    return width
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Makes layers whose arrays are of one namespace, dtype and device, with numbers from one generator.
+
+    An option that is not given makes no layer: each of its methods returns a list of those it makes.
+    """
+
+    space: Any
+    dtype: Any
+    device: Any
+    rng: Any
+    activation: activations.Activation
+    bias: bool
+
+    @classmethod
+    def of(
+        cls, xp: Any, dtype: Any, device: Any, seed: int, activation: activations.Activation, bias: bool
+    ) -> _Builder:
+        import numpy
+
+        if xp is not None and not hasattr(xp, "asarray"):
+            raise TypeError(
+                f"xp must be an array namespace, such as the module numpy, torch or jax.numpy; got {xp!r} "
+                f"({type(xp).__name__}): import it and pass the module"
+            )
+        space = array_namespace((numpy if xp is None else xp).zeros(1))
+        if dtype is None:
+            dtype = space.__array_namespace_info__().default_dtypes(device=device)["real floating"]
+        try:
+            floating = space.isdtype(space.zeros(1, dtype=dtype).dtype, ("real floating", "complex floating"))
+        except (TypeError, AttributeError):  # no dtype of this library
+            floating = False
+        if not floating:
+            raise TypeError(f"dtype must be a floating dtype of {space.__name__}, such as xp.float64; got {dtype!r}")
+        return cls(space, dtype, device, numpy.random.default_rng(seed), activation, bias)
+
+    def array(self, values: Any) -> Array:
+        import numpy
+
+        return self.space.asarray(numpy.asarray(values, dtype=numpy.float64), dtype=self.dtype, device=self.device)
+
+    def dense(self, n_in: int, n_out: int) -> Dense:
+        weight = self.rng.standard_normal((n_in, n_out)) * math.sqrt(2 / (n_in + n_out))
+        return Dense(self.array(weight), self.array([0.0] * n_out) if self.bias else None)
+
+    def activated(self, n_in: int, n_out: int) -> list[Layer]:
+        learnable = {name: self.array(value) for name, value in self.activation.parameters.items()}
+        return [self.dense(n_in, n_out), Activate(self.activation, learnable)]
+
+    def plain(self, widths: Sequence[int]) -> list[Layer]:
+        return [layer for pair in itertools.pairwise(widths) for layer in self.activated(*pair)]
+
+    def residual(self, widths: Sequence[int]) -> list[Layer]:
+        first = self.activated(*widths[:2])
+        return [*first, *(Skip(self.activated(*pair)) for pair in itertools.pairwise(widths[1:]))]
+
+    def gated(self, widths: Sequence[int]) -> list[Layer]:
+        encoders = [Chain(self.activated(*widths[:2])) for _ in range(2)]
+        return [Gated(encoders[0], encoders[1], [Chain(self.activated(*pair)) for pair in itertools.pairwise(widths)])]
+
+    def fourier(self, width: int, option: Any) -> list[Layer]:
+        if option is None:
+            return []
+        try:
+            count, scale = option
+            count, scale = operator.index(count), float(scale)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"fourier takes (count, scale), an integer and a number, such as fourier=(64, 1.0); got {option!r}"
+            ) from None
+        if count < 1:
+            raise ValueError(f"fourier takes (count, scale) with a count >= 1; got {option}")
+        return [FourierFeatures(self.array(self.rng.standard_normal((width, count)) * scale))]
+
+    def periodic(self, width: int, option: Any) -> list[Layer]:
+        if option is None:
+            return []
+        if isinstance(option, str) or not hasattr(option, "__len__"):
+            raise TypeError(
+                f"periods takes one period, or None, per input, such as periods={(2.0,) + (None,) * (width - 1)}; "
+                f"got {option!r}"
+            )
+        if len(option) != width:
+            raise ValueError(f"periods has {len(option)} entries for {width} inputs; pass one per input")
+        return [Periodic(option)]
+
+    def from_range(self, width: int, option: Any) -> list[Layer]:
+        """[low, high] to [−1, 1]."""
+        if option is None:
+            return []
+        low, high = _bounds("input_range", width, option)
+        return [Scale(self.array((low + high) / 2), self.array(2 / (high - low)))]
+
+    def to_range(self, width: int, option: Any) -> list[Layer]:
+        """[−1, 1] to [low, high]."""
+        if option is None:
+            return []
+        low, high = _bounds("output_range", width, option)
+        return [Scale(self.array(-(low + high) / (high - low)), self.array((high - low) / 2))]
+
+
+def _bounds(name: str, width: int, option: Any) -> tuple[Any, Any]:
+    """(low, high) as float64 NumPy arrays, scalars or (width,)."""
+    import numpy
+
+    try:
+        low, high = (numpy.asarray(bound, dtype=numpy.float64) for bound in option)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} takes (low, high), numbers or one a feature, such as {name}=(-1.0, 1.0); got {option!r}"
+        ) from None
+    if any(bound.shape not in ((), (1,), (width,)) for bound in (low, high)):
+        raise ValueError(f"{name} has bounds of shapes {low.shape} and {high.shape} for {width} features; got {option}")
+    if not numpy.all(low < high):
+        raise ValueError(f"{name} takes (low, high) with low < high everywhere; got {option}")
+    return low, high
 
 
 def is_network(f: Any) -> bool:

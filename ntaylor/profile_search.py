@@ -3,15 +3,16 @@
 Floor 12. Three stages of Levenberg–Marquardt on one odd network:
 
 1. *hold*: λ is kept at the middle of its interval until U has formed, for a free λ runs to its bound before.
-   The residual of order 2k+3 is left out: at a wrong λ it asks for U^(2k+3)(0) = 0 (equation (7.1)), which
-   would erase the one coefficient that identifies λ.
+   The residuals above order 2k+1 are left out: at a wrong λ that of order 2k+3 asks for U^(2k+3)(0) = 0
+   (equation (7.1)), which would erase the one coefficient that identifies λ.
 2. *release*: λ is free and all orders are imposed.
 3. *widen*: a second block of many tanh features of short wavelength is put beside the first, with output
    weights zero, and everything is trained on. The problem is nearly linear in those weights; with the
    hidden weights' columns scaled down the steps are almost Newton's, and the last digits come in a few.
 
 The verdict is :meth:`SelfSimilarBurgers.diagnose`. A run that ends in a trap is started again from other
-random weights; what never passes is reported as not converged, whatever its residual.
+random weights; what never passes is reported as not converged, whatever its residual: the last attempt's
+network, with what spoke against each.
 """
 
 from __future__ import annotations
@@ -115,9 +116,9 @@ def search(
 ) -> Result:
     """Find the profile, starting from λ in the middle of its interval and random weights from ``seed``.
 
-    With ``checkpoint`` the position is stored there once a second and when interrupted; with ``resume`` the
-    search goes on from it, on the trajectory it would have followed. Raises ValueError for a checkpoint of
-    another profile or seed.
+    With ``checkpoint`` the position is stored there once a second, when interrupted, and at the end: the file is
+    the caller's to remove once the result is safe. With ``resume`` the search goes on from it, on the
+    trajectory it would have followed. Raises ValueError for a checkpoint of another profile or seed.
     """
     position = None
     if resume and checkpoint is not None and checkpoint.exists():
@@ -160,7 +161,7 @@ def search(
     finally:
         single.restore_original_limits()
     if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        _save(checkpoint, problem, seed, position, clock)
     return Result(
         problem, seed, network, float(unknowns["lam"]), figures, against, position.steps, position.attempt + 1,
         clock.elapsed(), position.costs, position.rejected,
@@ -300,7 +301,11 @@ def report(result: Result) -> dict[str, Any]:
             "what": "max |U^(m) − exact| / max |exact| on [−2, 2]",
             **{str(m): float(e / s) for m, (e, s) in enumerate(zip(errors, sizes, strict=True))},
         },
-        "diagnosis": {name: {"value": value, "must_be_below": LIMITS[name]} for name, value in result.figures.items()},
+        "diagnosis": {
+            # A figure that is no number (0/0 where U has collapsed) speaks against the run already.
+            name: {"value": value if math.isfinite(value) else None, "must_be_below": LIMITS[name]}
+            for name, value in result.figures.items()
+        },
         "costs": result.costs,
         "made_with": made_with(),
     }

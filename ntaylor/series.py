@@ -15,7 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["Series", "add", "correlate", "cosh_sinh", "integrate", "select", "sin_cos", "solve", "square_root"]
+__all__ = [
+    "Series",
+    "add",
+    "as_series",
+    "correlate",
+    "cosh_sinh",
+    "integrate",
+    "select",
+    "sin_cos",
+    "solve",
+    "square_root",
+    "starting",
+]
 
 Coefficient = Any
 """An array or scalar; ``None`` is a structural zero, a coefficient that is absent."""
@@ -80,17 +92,17 @@ class Series:
         return Series((), lambda k: None if self[k] is None else -self[k])
 
     def __add__(self, other: Any) -> Series:
-        other = _series(other)
+        other = as_series(other)
         return Series((), lambda k: add(self[k], other[k]))
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Series:
-        other = _series(other)
+        other = as_series(other)
         return Series((), lambda k: _subtract(self[k], other[k]))
 
     def __rsub__(self, other: Any) -> Series:
-        return _series(other) - self
+        return as_series(other) - self
 
     def __mul__(self, other: Any) -> Series:
         """Leibniz' rule (uv)_k = Σ_j u_j v_{k−j}, equation (2.1)."""
@@ -118,7 +130,7 @@ class Series:
         return quotient
 
     def __rtruediv__(self, other: Any) -> Series:
-        return _series(other) / self
+        return as_series(other) / self
 
     def __pow__(self, exponent: int) -> Series:
         """Whole powers, by products, so that they hold where u_0 = 0 too."""
@@ -130,7 +142,8 @@ class Series:
         return half * half * self if exponent % 2 else half * half
 
 
-def _series(value: Any) -> Series:
+def as_series(value: Any) -> Series:
+    """``value``, a constant as the series that has it as coefficient 0."""
     return value if isinstance(value, Series) else Series([value])
 
 
@@ -165,19 +178,30 @@ def _integrated(derivative: Series, k: int) -> Coefficient:
     return term if term is None or k == 1 else term / k
 
 
+def starting(first: Coefficient | Callable[[], Coefficient], rest: Series | Callable[[int], Coefficient]) -> Series:
+    """The series with coefficient 0 ``first`` and the others of ``rest``, a series or a rule.
+
+    ``first`` may be a function that makes it, for what is costly and not always asked for.
+    """
+    rule = rest.__getitem__ if isinstance(rest, Series) else rest
+    return Series((), lambda k: first() if k == 0 else rule(k)) if callable(first) else Series([first], rule)
+
+
 def solve(
-    u: Series, v0: Coefficient, slope: Callable[[Series], Series], w0: Coefficient = None
+    u: Series,
+    v0: Coefficient | Callable[[], Coefficient],
+    slope: Callable[[Series], Series],
+    w0: Coefficient | Callable[[], Coefficient] = None,
 ) -> tuple[Series, Series]:
     """v = f(u) and w = f′(u) from v′ = w·u′ and the closing relation w = slope(v), equation (2.3).
 
     k v_k = Σ_{j=1..k} j u_j w_{k−j}. ``w0`` replaces the coefficient 0 of slope(v) where computing it
     from v_0 would cancel: 1 − tanh² has no correct digit left at u = 19, sech² has all of them, and
-    every higher coefficient inherits its relative accuracy from that one.
+    every higher coefficient inherits its relative accuracy from that one. Both v0 and w0 may be functions
+    that make the coefficient when it is first asked for.
     """
-    v = Series([v0], lambda k: _integrated(dv, k))
-    w = slope(v)
-    if w0 is not None:
-        w = Series([w0], w.__getitem__)
+    v = starting(v0, lambda k: _integrated(dv, k))
+    w = slope(v) if w0 is None else starting(w0, slope(v))
     dv = w * u.derivative()
     return v, w
 
@@ -214,14 +238,24 @@ def square_root(u: Series, v0: Coefficient) -> Series:
     return v
 
 
-def select(where: Callable[[Any, Any, Any], Any], mask: Any, a: Series, b: Series) -> Series:
-    """The series that follows ``a`` where the mask holds and ``b`` elsewhere, coefficient by coefficient."""
+def select(
+    where: Callable[[Any, Any, Any], Any],
+    mask: Any,
+    a: Series,
+    b: Series,
+    zero: Callable[[Any], Any] = lambda c: c * 0,
+) -> Series:
+    """The series that follows ``a`` where the mask holds and ``b`` elsewhere, coefficient by coefficient.
+
+    ``zero(c)`` stands for a structural zero beside a coefficient c; that of arrays that may hold NaN or
+    infinity is ``xp.zeros_like``.
+    """
 
     def rule(k: int) -> Coefficient:
         left, right = a[k], b[k]
         if left is None and right is None:
             return None
-        return where(mask, right * 0 if left is None else left, left * 0 if right is None else right)
+        return where(mask, zero(right) if left is None else left, zero(left) if right is None else right)
 
     return Series((), rule)
 

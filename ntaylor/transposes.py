@@ -3,6 +3,10 @@
 Floor 4: a table name → rule on plain arrays, ``rule(xp, *values, **options) -> (result, transposes)``;
 ``transposes`` holds one function an array argument, from the cotangent of the result to that of the
 argument. Nothing here knows what records them. A cotangent is ȳ = ∂loss/∂y, of the shape of y.
+
+Of a complex y it is the ȳ with d(loss) = Re Σ ȳ dy, so that the transposes of holomorphic operations read
+as those of real ones, without conjugation. That of a real argument is the real part of what its transpose gives.
+Operations made of others are those of ``composed``.
 """
 
 from __future__ import annotations
@@ -13,22 +17,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.array_object import ArrayObject, unwrapped_namespace
-from ntaylor.namespace import MissingRule, is_array, sum_to_shape
+from ntaylor.array_object import ArrayObject, refuse_complex, unwrapped_namespace, whole_number
+from ntaylor.namespace import MissingRule, is_array, is_complex, sum_to_shape
 from ntaylor.series import Series
 
-__all__ = ["CONSTANT", "TRANSPOSES", "zero_unless"]
+__all__ = ["TRANSPOSES", "zero_unless"]
 
 Array = Any
 Transpose = Callable[[Array], Array]
 Rule = tuple[Array, list[Transpose]]
-
-CONSTANT = frozenset(
-    """ceil floor floor_divide round sign signbit trunc isfinite isinf isnan less less_equal greater greater_equal
-    equal not_equal logical_and logical_not logical_or logical_xor all any argmax argmin argsort count_nonzero
-    nonzero searchsorted zeros_like ones_like empty_like result_type""".split()  # noqa: SIM905 one name a line reads worse
-)
-"""Operations that are locally constant: their result depends on no parameter."""
 
 
 def _shape(a: Any) -> tuple[int, ...]:
@@ -55,11 +52,13 @@ def _remainder(xp: Any, a: Any, b: Any) -> Any:
 
 
 def _maximum(xp: Any, a: Any, b: Any) -> Any:
+    refuse_complex("maximum", a, b)
     a, b = _both_arrays(xp, a, b)
     return xp.maximum(a, b), lambda y: zero_unless(xp, a >= b, y), lambda y: zero_unless(xp, a < b, y)
 
 
 def _minimum(xp: Any, a: Any, b: Any) -> Any:
+    refuse_complex("minimum", a, b)
     a, b = _both_arrays(xp, a, b)
     return xp.minimum(a, b), lambda y: zero_unless(xp, a <= b, y), lambda y: zero_unless(xp, a > b, y)
 
@@ -71,12 +70,14 @@ def _both_arrays(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def zero_unless(xp: Any, mask: Array, y: Array) -> Array:
+    """``y`` where the mask holds, 0 elsewhere, also where y is NaN."""
     return xp.where(mask, y, xp.zeros_like(y))
 
 
 def _pow(xp: Any, a: Any, b: Any) -> Rule:
-    if not isinstance(b, (int, float)) and b.ndim == 0 and xp.isdtype(b.dtype, "integral"):
-        b = int(b)  # such as np.int64(2): whole powers hold at a <= 0 too
+    b = whole_number(b)
+    if isinstance(b, complex):
+        raise MissingRule("no gradient for a complex exponent: write xp.exp(exponent * xp.log(base))")
     if isinstance(b, (int, float)):
         v, w, _ = activations.power(b).pair(Series([a]), xp, 1)
         return v[0], [lambda y: y * w[0]]
@@ -89,12 +90,33 @@ def _pow(xp: Any, a: Any, b: Any) -> Rule:
 
 
 def _atan2(xp: Any, y: Any, x: Any) -> Any:
+    refuse_complex("atan2", y, x)
     squares = x * x + y * y
     return xp.atan2(y, x), lambda c: c * x / squares, lambda c: -c * y / squares
 
 
 def _abs(xp: Any, a: Any) -> Rule:
-    return xp.abs(a), [lambda y: y * xp.sign(a)]
+    value = xp.abs(a)
+    if not is_complex(a):
+        return value, [lambda y: y * xp.sign(a)]
+    # |a + da| = |a| + Re(conj(a) da)/|a|; at 0 as for real ones
+    return value, [lambda y: y * xp.conj(a) / xp.where(value == 0, xp.ones_like(value), value)]
+
+
+def _real(xp: Any, a: Any) -> Rule:
+    return (xp.real(a) if is_complex(a) else a), [lambda y: xp.astype(y, a.dtype)]
+
+
+def _imag(xp: Any, a: Any) -> Rule:
+    if not is_complex(a):
+        return xp.zeros_like(a), [lambda y: y * 0]
+    return xp.imag(a), [lambda y: xp.astype(y, a.dtype) * -1j]
+
+
+def _conj(xp: Any, a: Any) -> Rule:
+    if not is_complex(a):
+        return a, [lambda y: y]
+    return xp.conj(a), [lambda y: xp.conj(y) if is_complex(y) else y]
 
 
 def _where(xp: Any, condition: Any, a: Any, b: Any) -> Rule:
@@ -127,18 +149,11 @@ def _mean(xp: Any, a: Any, *, axis: Any = None, keepdims: bool = False) -> Rule:
     return value, [lambda y: _spread(xp, y / (a.size // max(value.size, 1)), a.shape, axis)]
 
 
-def _variance(xp: Any, a: Any, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Rule:
-    mean = xp.mean(a, axis=axis, keepdims=True)
-    centred = a - mean
-    scale = 1 / (a.size // max(mean.size, 1) - correction)
-    value = xp.sum(centred * centred, axis=axis, keepdims=keepdims) * scale
-    return value, [lambda y: (2 * scale) * centred * _spread(xp, y, a.shape, axis)]
-
-
 def _extreme(name: str) -> Callable[..., Rule]:
     """max and min over axes; tied entries share the cotangent evenly."""
 
     def rule(xp: Any, a: Any, *, axis: Any = None, keepdims: bool = False) -> Rule:
+        refuse_complex(name, a)
         mask = xp.astype(a == getattr(xp, name)(a, axis=axis, keepdims=True), a.dtype)
         share = mask / xp.sum(mask, axis=axis, keepdims=True)
         value = getattr(xp, name)(a, axis=axis, keepdims=keepdims)
@@ -196,7 +211,10 @@ def _full_like(xp: Any, a: Any, fill_value: Any) -> Rule:
 
 
 def _astype(xp: Any, a: Any, dtype: Any, *, copy: bool = True) -> Rule:
-    return xp.astype(a, dtype, copy=copy), [lambda y: xp.astype(y, a.dtype)]
+    def transpose(y: Array) -> Array:
+        return xp.astype(xp.real(y) if is_complex(y) and not is_complex(a) else y, a.dtype)
+
+    return xp.astype(a, dtype, copy=copy), [transpose]
 
 
 def _concat(xp: Any, arrays: Sequence[Any], *, axis: int | None = 0) -> Rule:
@@ -279,14 +297,6 @@ def _matmul(xp: Any, a: Any, b: Any) -> Rule:
     return value, [to_a, to_b]
 
 
-def _vecdot(xp: Any, a: Any, b: Any, *, axis: int = -1) -> Rule:
-    product = a * b
-    return xp.sum(product, axis=axis), [
-        lambda y: sum_to_shape(_spread(xp, y, product.shape, axis) * b, a.shape),
-        lambda y: sum_to_shape(_spread(xp, y, product.shape, axis) * a, b.shape),
-    ]
-
-
 TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "abs": _abs,
     "add": _elementwise(lambda _, a, b: (a + b, lambda y: y, lambda y: y)),
@@ -294,12 +304,14 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "atan2": _elementwise(_atan2),
     "broadcast_to": _broadcast_to,
     "concat": _concat,
+    "conj": _conj,
     "cumulative_sum": _cumulative_sum,
     "divide": _elementwise(_divide),
     "expand_dims": _reshaping("expand_dims"),
     "flip": _own_inverse("flip"),
     "full_like": _full_like,
     "getitem": _getitem,
+    "imag": _imag,
     "matmul": _matmul,
     "matrix_transpose": _own_inverse("matrix_transpose"),
     "max": _extreme("max"),
@@ -313,6 +325,7 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "permute_dims": _permute,
     "positive": lambda _, a: (a, [lambda y: y]),
     "pow": _pow,
+    "real": _real,
     "remainder": _elementwise(_remainder),
     "reshape": _reshaping("reshape"),
     "roll": _roll,
@@ -321,7 +334,5 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "subtract": _elementwise(lambda _, a, b: (a - b, lambda y: y, lambda y: -y)),
     "sum": _sum,
     "take": _take,
-    "var": _variance,
-    "vecdot": _vecdot,
     "where": _where,
 }

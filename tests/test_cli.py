@@ -46,9 +46,13 @@ def test_a_profile_is_solved_into_a_report_a_network_and_a_picture(tmp_path):
     resumed = run("burgers", "--profile", "0", "--out", "here", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0
     assert json.loads((tmp_path / "here" / "report.json").read_text()) == report
+    other = run("burgers", "--profile", "0", "--seed", "7", "--out", "here", "--resume", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "here holds profile 0, seed 0; asked for profile 0, seed 7" in other.stderr
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_where_an_unbroken_run_ends(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_an_interrupted_run_leaves_a_checkpoint_and_resume_ends_where_an_unbroken_run_ends(tmp_path, how):
     command = [sys.executable, "-m", "ntaylor", "burgers", "--profile", "1", "--no-plot", "--out"]
     process = subprocess.Popen([*command, "broken"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -56,7 +60,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_where_an_unbroken_run_ends(t
         assert process.poll() is None, "it ended before a checkpoint was written"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command with --resume goes on" in " ".join(output.split())
@@ -115,6 +119,42 @@ def test_a_profile_that_is_not_found_is_never_reported_as_found(tmp_path, monkey
     report = json.loads((tmp_path / "d" / "report.json").read_text())
     assert report["converged"] is False
     assert report["against"] == ["lambda_correction is too large"]
+
+
+def test_nothing_is_lost_when_the_picture_is_interrupted(tmp_path, monkeypatch, capsys):
+    """The checkpoint stays until the report is written; --resume then only finishes."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    arguments = ["burgers", "--profile", "0", "--out", str(tmp_path / "d")]
+    with monkeypatch.context() as patched:
+        patched.setattr(cli, "_draw", interrupted)
+        assert cli.main(arguments) == 130
+    assert "the same command with --resume goes on" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "d" / "report.json").exists()
+    assert cli.main([*arguments, "--resume"]) == 0
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["network.safetensors", "profile.png", "report.json"]
+
+
+def test_a_collapsed_network_is_reported_and_not_a_crash(tmp_path, monkeypatch):
+    """U = 0 makes a figure 0/0: the report must say so, in JSON, and the run must count as failed."""
+    real = profile_search._start
+
+    def collapsed(*arguments):
+        state = real(*arguments)
+        theta = 0 * state.theta
+        theta[-1] = state.theta[-1]
+        return profile_search.State(theta)
+
+    monkeypatch.setattr(profile_search, "_start", collapsed)
+    monkeypatch.setattr(profile_search, "_ATTEMPTS", 1)
+    monkeypatch.setattr(profile_search, "STAGES", ("hold",))
+    assert cli.main(["burgers", "--profile", "1", "--out", str(tmp_path / "d"), "--no-plot"]) == 1
+    report = json.loads((tmp_path / "d" / "report.json").read_text())
+    assert report["converged"] is False
+    assert report["diagnosis"]["lambda_local"]["value"] is None
+    assert any("lambda_local is nan" in reason for reason in report["against"])
 
 
 def test_the_version_is_the_packages(tmp_path):

@@ -116,3 +116,40 @@ def test_jets_give_coefficients():
     j = nt.jet(np.exp, np.asarray([0.0]), 5)
     np.testing.assert_allclose(j.coefficients[:, 0], [1 / math.factorial(k) for k in range(6)])
     np.testing.assert_allclose(j.derivatives[:, 0], 1)
+
+
+def test_dtypes_are_not_mixed():
+    """Nothing is promoted: a network, a direction or a coefficient of another dtype than x is refused."""
+    x32, x64 = np.ones((3, 2), dtype=np.float32), np.ones((3, 2))
+    v32, v64 = np.ones(2, dtype=np.float32), np.ones(2)
+    net32, net64 = (nt.MLP.create([2, 3, 1], dtype=dtype) for dtype in (np.float32, np.float64))
+    for call in (
+        lambda: nt.derivatives(net64, x32, 2, v32),
+        lambda: net64(x32),
+        lambda: net32(x64),
+        lambda: net64(nt.Jet([x32, x32])),
+        lambda: nt.derivatives(net64, x64.astype(np.float16), 2, v64.astype(np.float16)),
+        lambda: nt.MLP.create([2, 3, 1], dtype=np.complex128)(x64),
+        lambda: net32(x64.astype(np.complex128)),
+    ):
+        with pytest.raises(TypeError, match=r"dtypes were mixed: x is a .*0\.weight.*pass xp\.astype\(x, xp.*create"):
+            call()
+    for f in (np.sin, net32):
+        with pytest.raises(
+            TypeError, match=r"x is a .*float32; direction is a .*float64.*xp\.astype\(direction, xp\.float32\)"
+        ):
+            nt.derivatives(f, x32, 2, v64)
+    with pytest.raises(TypeError, match=r"coefficient 1 is a .*float64"):
+        net32.propagate([x32, x64], 2)
+    half = nt.MLP.create([2, 3, 1], dtype=np.float16)
+    assert nt.derivatives(half, x64.astype(np.float16), 2, v64.astype(np.float16)).dtype == np.float16
+    # A real network and direction at complex points of their precision: the result has the points' dtype.
+    for net, x, v in ((net32, x32 * (1 + 1j), v32), (net64, x64 * (1 + 1j), v64)):
+        assert nt.derivatives(net, x, 2, v).dtype == x.dtype
+
+
+def test_value_and_grad_takes_a_function():
+    with pytest.raises(
+        TypeError, match=r"takes the loss, a function of the parameters; got int.*\(loss\)\(parameters\)"
+    ):
+        nt.value_and_grad(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_the_architecture_names_every_file():
     for path in (ROOT / "ntaylor").glob("*.py"):
         if path.name != "__init__.py":
             assert f"`{path.name}`" in text, f"{path.name} is on no floor of docs/architecture.md"
+
+
+@pytest.mark.parametrize("name", ["profiles", "cost"])
+def test_measured_pages_are_what_their_script_makes_of_the_committed_results(name):
+    specification = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    content = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == script.page(content)
 
 
 def test_the_figure_in_the_readme_is_the_measured_one():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import ntaylor as nt
 from ntaylor import activations
 from ntaylor.faa_di_bruno import compose, ntangentprop, tower
+from ntaylor.partitions import bell_number
 from ntaylor.series import Series
 
 fractions = st.fractions(-3, 3, max_denominator=7)
@@ -132,3 +134,18 @@ def test_unequal_lengths_are_refused():
         compose([1, 2, 3], [1, 2])
     with pytest.raises(ValueError, match="at least"):
         compose([], [])
+
+
+def test_order_30_is_exact_in_fractions():
+    """exp(e^t − 1) has the Bell numbers as its derivatives at 0, which come from another recurrence."""
+    order = 30
+    ones = [Fraction(1)] * (order + 1)
+    assert compose(ones, [Fraction(0), *ones[1:]]) == [bell_number(m) for m in range(order + 1)]
+
+
+def test_towers_are_exact_in_fractions():
+    """tanh^(m)(0) = 2^{m+1} (2^{m+1} − 1) B_{m+1}/(m+1), with mpmath's exact Bernoulli numbers."""
+    found = tower(Fraction(0), (1, 0, -1), 31)
+    for m in range(1, 32):
+        bernoulli = Fraction(*map(int, mpmath.bernfrac(m + 1)))
+        assert found[m] == 2 ** (m + 1) * (2 ** (m + 1) - 1) * bernoulli / (m + 1)

@@ -185,6 +185,105 @@ def test_rules_that_complex_steps_cannot_see():
     np.testing.assert_allclose(gradient(lambda a, b: np.sum(np.vecdot(a, b)), a, b), [b, a])
 
 
+def test_norms_products_and_methods():
+    """Whose rules are those of other operations, against closed forms or the formula written out."""
+    gradient = lambda f, *p: nt.value_and_grad(lambda p: f(*p))(list(p))[1]  # noqa: E731
+    close = np.testing.assert_allclose
+    norms = np.linalg.norm(A, axis=1, keepdims=True)
+    close(gradient(lambda a: np.linalg.norm(a), A)[0], A / np.linalg.norm(A))
+    close(gradient(lambda a: np.sum(np.linalg.norm(a, axis=1)), A)[0], A / norms)
+    close(gradient(lambda a: np.sum(a.__array_namespace__().linalg.vector_norm(a, axis=1)), A)[0], A / norms)
+    check(lambda a, b: weigh(np.dot(a, b.T)) + np.dot(a[0], b[0]) + weigh(a.dot(C)) + weigh(np.dot(a, 2.0)), A, B)
+    check(lambda a: weigh(np.square(a)) + weigh(a.ravel()) + weigh(a[:1].squeeze()) + weigh(a.transpose(1, 0)), A)
+    close(
+        gradient(lambda a: np.sum(a.astype(float).copy().clip(0, 10).conj().real ** 2) + 0 * np.sum(a.imag), A)[0],
+        2 * A,
+    )
+    close(gradient(lambda a: a.max() + a.min() * 2, np.asarray([1.0, 3.0, 2.0]))[0], [2, 1, 0])
+    check(lambda a: np.sum((a - a.mean()) ** 2) / 12, A)
+    close(gradient(lambda a: a.var() + a.std(), A)[0], (A - A.mean()) * (2 / 12 + 1 / (12 * A.std())))
+
+
+COMPLEX = {
+    "abs": (lambda p: np.sum(np.abs(p * (1 + 1j)) ** 2), lambda p: 2 * np.sum(p * p)),
+    "abs alone": (lambda p: np.sum(abs(np.exp(1j * p) + p)), lambda p: np.sum(np.sqrt(1 + p * p + 2 * p * np.cos(p)))),
+    "real": (lambda p: np.sum(np.real(np.exp((1 + 2j) * p))), lambda p: np.sum(np.exp(p) * np.cos(2 * p))),
+    "imag": (
+        lambda p: np.sum(np.imag(np.exp((1 + 2j) * p) / (1j * p))),
+        lambda p: -np.sum(np.exp(p) * np.cos(2 * p) / p),
+    ),
+    "conj": (lambda p: np.sum(np.real(np.conj(p * 1j) * np.exp(1j * p))), lambda p: np.sum(p * np.sin(p))),
+    "vecdot": (
+        lambda p: np.real(np.vecdot(np.exp(1j * p), np.exp(3j * p) * (p + 0j))),
+        lambda p: np.sum(p * np.cos(2 * p)),
+    ),
+    "norm": (lambda p: np.linalg.norm(p * np.exp(1j * p)), lambda p: np.sqrt(np.sum(p * p))),
+    "var": (lambda p: np.var(p * (3 + 4j)), lambda p: 25 * np.sum((p - np.sum(p) / 2) ** 2) / 2),
+    "matmul": (
+        lambda p: np.sum(np.abs(np.asarray([[1j, 1], [2, -1j]]) @ p) ** 2),
+        lambda p: 5 * p[0] ** 2 + 2 * p[1] ** 2,
+    ),
+    "astype": (lambda p: np.sum(np.imag(np.astype(p, np.complex128) ** 2 * 1j)), lambda p: np.sum(p * p)),
+    "many": (
+        lambda p: np.sum(np.abs(np.stack([p * 1j, p])[0, ::-1] - np.where(p > 0, 1j, 0.0) * 2) ** 2),
+        lambda p: np.sum((p - 2) ** 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_losses_through_complex_numbers(name):
+    """The gradient by real parameters is that of the loss written with real numbers alone, and is real."""
+    loss, real = COMPLEX[name]
+    p = np.asarray([0.6, 1.4])
+    value, gradient = nt.value_and_grad(loss)(p)
+    np.testing.assert_allclose(value, real(p), rtol=1e-14)
+    assert gradient.dtype == p.dtype
+    np.testing.assert_allclose(gradient, complex_step(real, p), rtol=1e-13)
+    _, single = nt.value_and_grad(loss)(p.astype(np.float32))
+    assert single.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        lambda z: np.maximum(z, 1.0),
+        lambda z: np.minimum(1j, z),
+        lambda z: np.max(z),
+        lambda z: z.min(),
+        lambda z: np.clip(z, 0.0, None),
+        lambda z: np.sign(z) * z,
+        lambda z: np.hypot(z, z),
+        lambda z: np.arctan2(z, 1.0),
+        lambda z: z.__array_namespace__().relu(z),
+    ],
+)
+def test_choices_among_complex_numbers_are_refused(choice):
+    with pytest.raises(TypeError, match=r"complex.* pass .*real"):
+        nt.value_and_grad(lambda p: np.sum(np.abs(choice(p * (1 + 1j)))))(np.ones(2))
+
+
+def test_complex_numbers_and_nesting():
+    """∇ Σ|d/dx e^{ipx}|² = 2p by jets inside a gradient; d/dt ∇_p Σ|p e^{ipt} + t|² by a gradient inside a jet."""
+    x, p = np.asarray([0.3, 0.5]), np.asarray([1.2, 0.4])
+    _, got = nt.value_and_grad(lambda p: np.sum(abs(nt.derivatives(lambda x: np.exp(1j * p * x), x, 1)[1]) ** 2))(p)
+    np.testing.assert_allclose(got, 2 * p, rtol=1e-13)
+
+    def gradient(modulus, t):
+        return nt.value_and_grad(lambda p: np.sum(modulus(p, t)))(p)[1]
+
+    # |p e^{ipt} + t|² = p² + 2 p t cos(pt) + t²
+    t = np.asarray(0.7)
+    got = nt.derivatives(lambda t: gradient(lambda p, t: np.abs(p * np.exp(1j * p * t) + t) ** 2, t), t, 3)
+    expected = nt.derivatives(lambda t: gradient(lambda p, t: p * p + 2 * p * t * np.cos(p * t) + t * t, t), t, 3)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_complex_exponents_are_refused():
+    with pytest.raises(nt.MissingRule, match="complex exponent"):
+        nt.value_and_grad(lambda p: np.sum(np.abs(p**1j)))(np.ones(2))
+
+
 # --- losses over derivatives --------------------------------------------------------------------
 
 NET = nt.MLP.create([1, 5, 5, 1], "sin", seed=3)

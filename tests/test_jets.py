@@ -147,6 +147,25 @@ RULES = {
     "full_like": (lambda x: np.full_like(x, 3.0) * x + np.full_like(x, np.sin(x)), lambda t: 3 * t + mpmath.sin(t)),
     "like": (lambda x: np.ones_like(x) * x + np.zeros_like(x) + 0 * np.empty_like(np.sin(x)), lambda t: t),
     "astype": (lambda x: np.astype(np.sin(x), np.dtype(np.float64)), mpmath.sin),
+    "methods": (
+        lambda x: x.astype(float).copy().clip(0, 1) + x.conj().real + 0 * x.imag + x.conjugate() * x.squeeze(),
+        lambda t: 2 * t + t * t,
+    ),
+    "square": (lambda x: np.square(np.sin(x)), lambda t: mpmath.sin(t) ** 2),
+    "norm of complex": (lambda x: np.linalg.norm(np.stack([x * (3 + 4j), 12j * x])), lambda t: 13 * t),
+    "abs of complex": (
+        lambda x: abs(np.exp(1j * x) + x),
+        lambda t: mpmath.sqrt(1 + t * t + 2 * t * mpmath.cos(t)),
+    ),
+    "real, imag, conj": (
+        lambda x: np.real(np.exp(1j * x)) + np.imag(np.conj(np.exp(2j * x))) + np.real(np.conjugate(x)) + np.imag(x),
+        lambda t: mpmath.cos(t) - mpmath.sin(2 * t) + t,
+    ),
+    "vecdot of complex": (
+        lambda x: np.real(np.vecdot(np.stack([np.exp(1j * x), x]), np.stack([np.exp(3j * x), x]))),
+        lambda t: mpmath.cos(2 * t) + t * t,
+    ),
+    "var of complex": (lambda x: np.var(np.stack([np.exp(1j * x), -np.exp(1j * x)])) * x, lambda t: t),
     "astype int": (lambda x: x * np.astype(3 * x, np.int64), lambda t: 2 * t),
     "arcs": (lambda x: np.arcsin(x) + np.arccos(x) + np.arctan(x), lambda t: mpmath.pi / 2 + mpmath.atan(t)),
     "arc hyperbolics": (
@@ -208,6 +227,13 @@ LINEAR = {
     "stack": lambda u: np.stack([u, 3 * u], axis=-1),
     "stack position": lambda u: np.stack((u, 3 * u), 1),
     "unstack": lambda u: sum(np.unstack(u)),
+    "ravel": lambda u: np.ravel(np.copy(u)) + u.ravel() + u.flatten(),
+    "squeeze all": lambda u: np.squeeze(u[:1]) + u[:1].squeeze() + u[:1].squeeze(0) + u[:1].squeeze(axis=0),
+    "transpose method": lambda u: u.transpose() + u.transpose(1, 0) + u.transpose((1, 0)) + u.transpose(None),
+    "dot": lambda u: np.dot(u, W) + u.dot(W) + np.dot(W.T @ W[:, :1], np.ones((1, 5))).sum() * np.dot(u, 2.0)[:, :1],
+    "dot of vectors": lambda u: np.dot(u[0], W[:, 0]) + np.dot(W[:, 1], u[0]) + np.dot(3.0, u)[0, 0],
+    "astype method": lambda u: u.astype(np.float64) + u.astype(u.dtype).copy(),
+    "real": lambda u: np.real(u) + np.conj(u) + u.real + u.conj(),
     "iteration": lambda u: sum(row * (i + 1) for i, row in enumerate(u)),
     "where": lambda u: np.where(X > 0, u, 0 * u),
     "broadcasting": lambda u: u[:, :1] * np.ones((3, 4)) + u[:1, :],
@@ -242,6 +268,12 @@ def test_reductions_that_are_not_linear():
         (lambda u: np.var(u, 1), variance),
         (lambda u: np.var(u, axis=1, ddof=1), lambda a: variance(a, 1)),
         (lambda u: np.std(u, axis=-1), lambda a: mpmath.sqrt(variance(a))),
+        (lambda u: u.std(1), lambda a: mpmath.sqrt(variance(a))),
+        (lambda u: u.var(1, ddof=1), lambda a: variance(a, 1)),
+        (lambda u: np.linalg.norm(u, axis=1), mpmath.norm),
+        (lambda u: np.linalg.norm(u, 2, -1, keepdims=True)[:, 0], mpmath.norm),
+        (lambda u: np.linalg.vector_norm(u, axis=1), mpmath.norm),
+        (lambda u: u.__array_namespace__().linalg.vector_norm(u, axis=1), mpmath.norm),
     ]:
         check(nt.jet(ours, x, 5, v).coefficients, mp_scalar(theirs))
     place = np.argmax(x, axis=1)
@@ -250,6 +282,9 @@ def test_reductions_that_are_not_linear():
     a, b = x[rows, place], v[rows, place]
     check(top, np.stack([a * a, 2 * a * b, b * b]))
     check(nt.jet(lambda u: np.min(u), x, 1, v).coefficients, [x.min(), v.flat[x.argmin()]])
+    check(nt.jet(lambda u: u.min() + u.max(), x, 1, v).coefficients[1], v.flat[x.argmin()] + v.flat[x.argmax()])
+    norm = nt.jet(lambda u: np.linalg.norm(u) + np.linalg.norm(u, "fro"), x, 1, v).coefficients
+    check(norm, [2 * np.sqrt(np.sum(x * x)), 2 * np.sum(x * v) / np.sqrt(np.sum(x * x))])
 
 
 def test_matrix_products_of_two_jets():
@@ -369,6 +404,75 @@ def test_points_without_derivatives_are_refused(function, point):
         nt.derivatives(function, np.asarray(point), 2)
 
 
+@pytest.mark.parametrize(
+    ("function", "point", "value"),
+    [
+        (lambda u: 1 / u, 0.0, math.inf),
+        (lambda u: u / np.sin(u), 0.0, math.nan),
+        (lambda u: np.arctan2(u, u), 0.0, 0.0),
+        (lambda u: u**u, 0.0, 1.0),
+        (lambda u: 0**u, 0.0, 1.0),
+        (lambda u: (-2) ** u, 2.0, 4.0),
+        (lambda u: u ** np.asarray([0.5, 2.0, -1.0]), 0.0, [0.0, 0.0, math.inf]),
+        (lambda u: u**-1, 0.0, math.inf),
+        (lambda u: np.hypot(u, u), 0.0, 0.0),
+        (lambda u: np.linalg.norm(np.stack([u, u])), 0.0, 0.0),
+        (lambda u: np.std(np.stack([u, u])), 1.0, 0.0),
+        (lambda u: np.log(u), 0.0, -math.inf),
+        (lambda u: np.abs(u * 1j), 0.0, 0.0),
+    ],
+)
+def test_values_are_given_where_derivatives_do_not_exist(function, point, value):
+    """At order 0 nothing is differentiated: what comes is what the library gives."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.testing.assert_array_equal(nt.derivatives(function, np.asarray(point), 0)[0], value)
+    with np.errstate(divide="ignore", invalid="ignore"), pytest.raises(ValueError, match=r"differentiable|exist|base"):
+        nt.derivatives(function, np.asarray(point), 1)
+
+
+def test_values_on_a_device_are_not_waited_for():
+    """What a GPU holds is let through: the answer is inf or NaN, and the device is never made to finish."""
+    xp = pytest.importorskip("array_api_strict")
+    zero = xp.asarray(0.0, device=xp.Device("device1"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert not np.isfinite(float(nt.derivatives(lambda u: 1 / u, zero, 1)[1]))
+        assert not np.isfinite(float(nt.derivatives(lambda u: u.__array_namespace__().sqrt(u), zero, 1)[1]))
+    with pytest.raises(ValueError, match="division"):
+        nt.derivatives(lambda u: 1 / u, xp.asarray(0.0), 1)
+
+
+# --- complex intermediates ----------------------------------------------------------------------
+
+I = np.asarray([1 + 1j, 2 - 1j])  # noqa: E741 it is what it is
+
+COMPLEX_REFUSED = {
+    "maximum": lambda z: np.maximum(z, I),
+    "minimum": lambda z: np.minimum(I, z),
+    "max": lambda z: np.max(z),
+    "min": lambda z: z.min(),
+    "clip": lambda z: np.clip(z, I, None),
+    "sign": lambda z: np.sign(z) * z,
+    "hypot": lambda z: np.hypot(z, z),
+    "atan2": lambda z: np.arctan2(z, 1.0),
+    "relu": lambda z: z.__array_namespace__().relu(z),
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX_REFUSED)
+def test_choices_among_complex_numbers_are_refused(name):
+    with pytest.raises(TypeError, match=r"complex.* pass .*real"):
+        nt.derivatives(lambda x: COMPLEX_REFUSED[name](x * I), np.asarray([0.5, 0.7]), 1)
+
+
+def test_complex_intermediates():
+    x = np.asarray([0.3, 2.0])
+    check(nt.derivatives(lambda x: abs(x * (1 + 1j)), x, 2), [math.sqrt(2) * x, math.sqrt(2) + 0 * x, 0 * x], 1e-15)
+    with pytest.raises(ValueError, match="sqrt is not differentiable"):
+        nt.derivatives(lambda x: abs(x * 1j), np.asarray(0.0), 1)
+    with pytest.raises(nt.MissingRule, match="complex exponent"):
+        nt.derivatives(lambda x: x**1j, x, 1)
+
+
 # --- nesting ------------------------------------------------------------------------------------
 
 
@@ -460,8 +564,30 @@ def test_derivative():
         Jet([X]).derivative()
 
 
+class Kept(Jet):
+    """A subclass as an adapter makes one, to add a protocol."""
+
+    __slots__ = ()
+
+
+def test_a_subclass_survives_every_operation():
+    j = Kept([X, X], 3)
+    plain = Jet([X, X], 3)
+    results = [j + 1, plain * j, j @ W, np.sin(j), j.derivative(), np.stack([plain, j]), np.hypot(j, 1.0), j[0], j.T]
+    results += [*np.unstack(j), np.where(X > 0, j, 0.0), jets.univariate("tanh", j), np.linalg.norm(j), j.sum()]
+    assert {type(r) for r in results} == {Kept}
+    assert type(plain + 1) is Jet
+
+
+def test_univariate_takes_a_name():
+    j = Jet([X, X], 3)
+    check(jets.univariate("tanh", j).coefficients, np.tanh(j).coefficients, 0)
+    with pytest.raises(ValueError, match="unknown activation"):
+        jets.univariate("tanhh", j)
+
+
 def test_constructor_errors():
-    with pytest.raises(ValueError, match="primal first"):
+    with pytest.raises(ValueError, match=r"primal first.*got none"):
         Jet([])
     with pytest.raises(ValueError, match="primal first"):
         Jet([None, X])
@@ -564,6 +690,9 @@ def test_missing_rule_names_it_and_says_what_to_do():
     with pytest.raises(nt.MissingRule, match=r"cumulative_prod.*did you mean 'cumulative_sum'.*nt\.jets\.register"):
         nt.derivatives(lambda u: u.__array_namespace__().cumulative_prod(u), X[0], 1)
     assert not hasattr(Jet([X]).__array_namespace__(), "cumulative_prod")
+    names = jets.names()
+    assert {"matmul", "norm", "tanh"} <= set(names)
+    assert all(hasattr(Jet([X]).__array_namespace__(), name) for name in names)
 
 
 def test_register_a_rule():

@@ -242,6 +242,105 @@ def test_cotangents_may_be_absent(name, only):
     pullback(given, per_sample=True)
 
 
+R = 3
+DIRECTIONS = {
+    "a direction a point": [X, normal(R, BATCH, WIDTH)],
+    "one row a direction": [X, normal(R, 1, WIDTH)],
+    "curves": [X, normal(R, 1, WIDTH), normal(R, BATCH, WIDTH), normal(R, BATCH, WIDTH)],
+    "a gap": [X, normal(R, BATCH, WIDTH), None, normal(R, 1, WIDTH)],
+    "a shared start, curves apart": [X, normal(BATCH, WIDTH), normal(R, BATCH, WIDTH)],
+    "a shared row, then apart": [X, normal(1, WIDTH), None, normal(R, 1, WIDTH)],
+    "two batch axes": [normal(2, BATCH, WIDTH), normal(R, 2, BATCH, WIDTH)],
+    "as many directions as points": [X, normal(BATCH, BATCH, WIDTH)],
+    "one direction": [X, normal(1, BATCH, WIDTH)],
+}
+
+
+def of_direction(c, r, points):
+    """What direction r sees of a coefficient (or of a cotangent), the primal's number of axes being known."""
+    return c if c is None or c.ndim <= points else c[r]
+
+
+@pytest.mark.parametrize("kind", DIRECTIONS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_directions_share_the_primal(name, kind):
+    """One push of R directions is R pushes; its pullback, whole or per sample, is the sum of theirs."""
+    layer, _ = LAYERS[name]
+    u = DIRECTIONS[kind]
+    points = u[0].ndim
+    count = max(c.shape[0] for c in u if c is not None and c.ndim > points)
+    v, pullback = layer.push(u, ORDER)
+    assert v[0].ndim == points
+    apart = [layer.push([of_direction(c, r, points) for c in u], ORDER) for r in range(count)]
+    for r, (one, _) in enumerate(apart):
+        assert len(one) == len(v)
+        for c, expected in zip(v, one, strict=True):
+            if expected is None:
+                assert c is None
+            else:
+                np.testing.assert_allclose(of_direction(c, r, points), expected, rtol=0, atol=1e-13)
+
+    for lead, per_sample in (((), False), ((), True), ((2,), True)):
+        batch = u[0].shape[:-1]
+        full = [None if c is None else (*c.shape[: max(c.ndim - points, 0)], *batch, c.shape[-1]) for c in v]
+        cotangent = [None if s is None else normal(*lead, *s) for s in full]
+        u_bar, gradients = pullback(cotangent, per_sample=per_sample)
+        expected_bar = [0.0] * len(u)
+        expected = dict.fromkeys(gradients, 0.0)
+        for r, (_, one_pullback) in enumerate(apart):
+            # What all directions share is in each of their pushes: its cotangent is given to one of them.
+            alone = [
+                None
+                if c is None
+                else c[(slice(None),) * len(lead) + (r,)]
+                if len(s) > points
+                else c
+                if r == 0
+                else 0 * c
+                for c, s in zip(cotangent, full, strict=True)
+            ]
+            one_bar, one_gradients = one_pullback(alone, per_sample=per_sample)
+            for key, g in one_gradients.items():
+                expected[key] = expected[key] + g
+            for k, c in enumerate(one_bar):
+                if u[k] is not None and u[k].ndim > points:
+                    term = np.zeros((*lead, count, *np.shape(c)[len(lead) :]))
+                    term[(slice(None),) * len(lead) + (r,)] = c
+                elif c is None:
+                    continue
+                else:
+                    term = c
+                expected_bar[k] = expected_bar[k] + term
+        for key in gradients:
+            close(gradients[key], expected[key])
+            if per_sample:
+                assert gradients[key].shape == (*lead, *batch, *layer.parameters[key].shape)
+        for k, c in enumerate(u):
+            if c is not None and u_bar[k] is not None:
+                close(u_bar[k], expected_bar[k])
+                if not per_sample:
+                    assert u_bar[k].shape == c.shape
+
+
+def test_the_primal_of_many_directions_is_multiplied_once(monkeypatch):
+    """One product a layer whose rows are one primal and R series, forward and back."""
+    strict = pytest.importorskip("array_api_strict")
+    net = nt.MLP.create([2, 6, 6, 1], xp=strict)
+    rows = []
+    kind = type(strict.asarray(1.0))
+    multiply = kind.__matmul__
+    monkeypatch.setattr(kind, "__matmul__", lambda a, b: rows.append(a.shape[0]) or multiply(a, b))
+    x, directions = strict.ones((5, 2)), strict.ones((7, 1, 2))
+    net.propagate([x, directions], 3)
+    assert rows == [5 + 7, 5 + 3 * 7 * 5, 5 + 3 * 7 * 5]
+    rows.clear()
+    v, pullback = net.push([x, directions], 3)
+    rows.clear()
+    pullback([strict.ones_like(c) for c in v])
+    # Two a layer: the parameters' (features, rows) @ (rows, features), then the input's cotangent.
+    assert rows == [6, 5 + 3 * 7 * 5, 6, 5 + 3 * 7 * 5, 2, 5 + 7]
+
+
 def test_one_matrix_product_a_layer(monkeypatch):
     """A dense layer multiplies all coefficients at once, whatever the order: forward once, back twice."""
     strict = pytest.importorskip("array_api_strict")

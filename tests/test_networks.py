@@ -237,3 +237,62 @@ def test_wrong_widths_of_x():
         net(np.asarray(1.0))
     with pytest.raises(ValueError, match=r"x of shape \(batch,\) or \(batch, 1\)"):
         nt.MLP.create([1, 4, 1])(np.ones((5, 2)))
+
+
+@pytest.mark.parametrize(
+    ("call", "parts"),
+    [
+        (lambda: nt.MLP.create([1, 3, 1], dtype=np.int64), ["dtype must be a floating dtype", "int64", "xp.float64"]),
+        (lambda: nt.MLP.create([1, 3, 1], dtype="floaty"), ["dtype must be a floating dtype", "'floaty'"]),
+        (lambda: nt.MLP.create([1, 4.0, 1]), ["entry 1 is 4.0 (float)", "int(…)", "[2, 64, 64, 1]"]),
+        (lambda: nt.MLP.create([1, "a", 1]), ["entry 1 is 'a' (str)"]),
+        (lambda: nt.MLP.create(3), ["widths takes a list of integers", "got 3"]),
+        (lambda: nt.MLP.create([1, 3, 1], xp="numpy"), ["xp must be an array namespace", "'numpy' (str)", "import it"]),
+        (lambda: nt.MLP.create([1, 3, 1], fourier=3), ["fourier takes (count, scale)", "fourier=(64, 1.0)", "got 3"]),
+        (lambda: nt.MLP.create([1, 3, 1], fourier=(2.5, 1.0)), ["fourier takes (count, scale)", "got (2.5, 1.0)"]),
+        (lambda: nt.MLP.create([2, 3, 1], periods=2.0), ["one period, or None, per input", "(2.0, None)", "got 2.0"]),
+        (lambda: nt.MLP.create([1, 3, 1], periods=["a"]), ["positive number or None", "'a'"]),
+        (lambda: nt.MLP.create([1, 3, 1], input_range=2.0), ["input_range takes (low, high)", "got 2.0"]),
+        (lambda: nt.MLP.create([1, 3, 1]).replace(3), ["replace takes a dict", "got int"]),
+        (
+            lambda: (net := nt.MLP.create([1, 3, 1])).replace(dict.fromkeys(net.parameters, 1.0)),
+            ["'0.weight' must be an array of shape (1, 3), got float", "xp.asarray"],
+        ),
+    ],
+)
+def test_the_wrong_kind_is_refused(call, parts):
+    """What came, what was expected and what to type."""
+    with pytest.raises(TypeError) as caught:
+        call()
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_ranges_fit_the_features():
+    with pytest.raises(ValueError, match=r"input_range has bounds of shapes \(3,\).* for 2 features"):
+        nt.MLP.create([2, 3, 1], input_range=(np.zeros(3), np.ones(3)))
+
+
+@pytest.mark.parametrize("widths", [[1, 5, 5, 1], [2, 5, 5, 3]])
+@pytest.mark.parametrize("shape", [(), (4,), (4, 6)])
+def test_propagate_takes_directions_that_share_the_primal(widths, shape):
+    """Points of every shape: the primal comes back without the directions' axis, the series with it."""
+    net, d = nt.MLP.create(widths, seed=1), widths[0]
+    for features in ((d,), ()) if d == 1 and len(shape) < 2 else ((d,),):
+        x = RNG.standard_normal((*shape, *features))
+        for directions in (RNG.standard_normal((3, *x.shape)), RNG.standard_normal((3, *(1,) * len(shape), *features))):
+            v = net.propagate([x, directions, None, 2 * directions], 4)
+            assert v[0].shape == net(x).shape
+            for r in range(3):
+                one = np.broadcast_to(directions[r], x.shape)
+                expected = net.propagate([x, one, None, 2 * one], 4)
+                for k in range(1, 5):
+                    assert v[k].shape == (3, *net(x).shape)
+                    np.testing.assert_allclose(v[k][r], expected[k], rtol=0, atol=1e-13)
+
+
+def test_coefficients_that_do_not_fit_are_refused():
+    net, x = nt.MLP.create([2, 3, 1]), np.ones((4, 2))
+    for shape in ((3, 2), (7, 3, 2), (4, 3)):
+        with pytest.raises(ValueError, match=r"coefficient 1 has shape .* x has \(4, 2\).*\(R, 4, 2\)"):
+            net.propagate([x, np.ones(shape)], 2)

@@ -1,5 +1,7 @@
 """Residuals by jet arithmetic and their Jacobians, against closed forms and differences."""
 
+# ruff: noqa: ARG005 functions in a table share one signature
+
 from __future__ import annotations
 
 import mpmath
@@ -100,3 +102,40 @@ def test_packing_and_unpacking_are_inverse():
         np.testing.assert_array_equal(again.parameters[name], p)
     assert sum(system.mask("lam")) == 1
     assert sum(system.mask("0.weight", "2.weight")) == 6
+
+
+NET = nt.MLP.create([1, 3, 1])
+POINTS = np.asarray([0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: PointwiseResidual(3, POINTS, 1), TypeError, "must be a function .* got int"),
+        (lambda: PointwiseResidual(burgers, POINTS[:, None], 1), ValueError, r"shape \(batch,\).*reshape"),
+        (lambda: PointwiseResidual(burgers, np.asarray([1]), 1), TypeError, "floating dtype"),
+        (lambda: PointwiseResidual(burgers, POINTS, -1), ValueError, "order must be an integer >= 0"),
+        (lambda: PointwiseResidual(burgers, POINTS, 1, 1.5), TypeError, "depth must be an integer >= 0"),
+        (lambda: evaluate(lambda X, U: U.primal), TypeError, "must return a Jet, it returned a numpy array"),
+        (lambda: evaluate(lambda X, U: None), TypeError, "must return a Jet, it returned a NoneType"),
+        (lambda: evaluate(lambda X, U: np.sum(U.derivative())), ValueError, r"residual of shape \(\) .* each point"),
+        (lambda: jacobian(lambda X, U: X * X), ValueError, "does not depend on U"),
+        (lambda: jacobian(lambda X, U: U.primal), TypeError, "must return a Jet"),
+        (lambda: evaluate(burgers, nt.MLP.create([2, 3, 1])), ValueError, "takes 2 features"),
+        (lambda: evaluate(burgers, nt.MLP.create([1, 3, 2])), ValueError, "gives 2 outputs"),
+        (lambda: evaluate(burgers, nt.MLP.create([1, 3, 1], dtype=np.float32)), TypeError, "dtypes were mixed"),
+        (lambda: ResidualSystem(NET, ("lam",), ()).pack(NET, {}), ValueError, "no value for the unknowns lam"),
+        (lambda: ResidualSystem(NET, ("lam",), ()).unpack(np.ones(3)), ValueError, r"this system needs \(11,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def evaluate(equation, net=NET):
+    return PointwiseResidual(equation, POINTS, 1).values(net, {})
+
+
+def jacobian(equation):
+    return PointwiseResidual(equation, POINTS, 1).values_and_jacobian(NET, {})

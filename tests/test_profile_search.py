@@ -52,7 +52,24 @@ def test_an_interrupted_search_goes_on_on_the_same_trajectory(tmp_path, at):
     assert resumed.lam == uninterrupted.lam
     assert resumed.steps == uninterrupted.steps
     assert resumed.costs == uninterrupted.costs
-    assert not path.exists()
+    assert path.exists(), "the result is not yet safe: the file is the caller's to remove"
+
+
+def test_the_search_never_looks_at_the_exact_solution(monkeypatch):
+    """With everything exact made to fail, the profile is found all the same, from the middle of the interval."""
+
+    def forbidden(*_):
+        raise AssertionError("the search looked at the exact solution")
+
+    for name in ("exact", "exact_coefficients"):
+        monkeypatch.setattr(SelfSimilarBurgers, name, forbidden)
+    monkeypatch.setattr(SelfSimilarBurgers, "exact_lambda", property(forbidden))
+    problem = SelfSimilarBurgers(1)
+    seen = []
+    result = profile_search.search(problem, seed=50, on_step=lambda p: seen.append((p.stage, p.lam)))
+    assert result.converged
+    assert {lam for stage, lam in seen if stage == "hold"} == {problem.middle}
+    assert abs(result.lam - 0.25) <= 1e-9
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

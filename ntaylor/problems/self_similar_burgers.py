@@ -124,8 +124,10 @@ class SelfSimilarBurgers:
         """How far this (U, λ) can be trusted, and what speaks against it. Nothing here uses the exact λ.
 
         A small residual proves little: with the residuals near 0 left out, profile 3 reaches |R| = 5e-13 with λ
-        wrong by 2e-2. The telling figures are the last: how far one more Newton step, on points and orders
-        not used before, would move λ and U. See ``LIMITS``.
+        wrong by 2e-2. The telling figures are the last two: how far one more Newton step, on points and orders
+        not used before, would move λ and U. ``lambda_local`` is what the coefficient of order m = 2k+3 at 0 says of
+        λ by itself; once U is flat there it measures |λ − 1/(m−1)| by equation (7.1), which is to say that asking
+        for the profile with that m is asking for that λ. See ``LIMITS``.
         """
         unknowns = {"lam": lam}
         top = self.selecting_order
@@ -136,6 +138,8 @@ class SelfSimilarBurgers:
         beyond = PointwiseResidual(residual, np.linspace(0.01, 0.13, 7), top + 2).values(network, unknowns)
         low, high = self.interval
         lambda_correction, profile_correction = self._newton_correction(network, lam)
+        with np.errstate(divide="ignore", invalid="ignore"):  # where U has collapsed both are zero
+            lambda_local = abs(float(np.divide(selecting, (top - 1) * at_zero[top])))
         figures = {
             "residual": norms[0],
             "residual_slope": norms[1],
@@ -143,7 +147,7 @@ class SelfSimilarBurgers:
             "beyond": float(np.max(np.abs(beyond) * 0.3 ** np.arange(top + 3)[:, None])),
             "boundary": abs(float(network(np.asarray([2.0]))[0]) + 1),
             "slope_at_zero": abs(float(at_zero[1]) + 1),
-            "lambda_local": abs(float(selecting / ((top - 1) * at_zero[top]))),
+            "lambda_local": lambda_local,
             "lambda_correction": lambda_correction,
             "profile_correction": profile_correction,
         }
