@@ -147,13 +147,29 @@ def as_series(value: Any) -> Series:
     return value if isinstance(value, Series) else Series([value])
 
 
+def _plus_product(total: Coefficient, a: Coefficient, b: Coefficient) -> Coefficient:
+    """total + a·b, where total is None or a sum of products that nobody else holds.
+
+    So it may be added to in place, which spares a third of the memory traffic where arrays exceed the cache.
+    Where ``+=`` makes a new object instead (numbers, JAX arrays, jets), that is the sum all the same.
+    """
+    product = a * b
+    if total is None:
+        return product
+    fits = all(getattr(total, name, None) == getattr(product, name, None) for name in ("shape", "dtype"))
+    if not fits:  # a direction's one row meets a batch
+        return total + product
+    total += product
+    return total
+
+
 def _convolve(u: Series, v: Series, k: int) -> Coefficient:
     """Σ_{j=0..k} u_j v_{k−j}."""
     total = None
     for j in range(k + 1):
         a, b = u[j], v[k - j]
         if a is not None and b is not None:
-            total = add(total, a * b)
+            total = _plus_product(total, a, b)
     return total
 
 
@@ -162,10 +178,10 @@ def _square(u: Series, k: int, first: int = 0) -> Coefficient:
     total = None
     for j in range(first, (k + 1) // 2):
         if u[j] is not None and u[k - j] is not None:
-            total = add(total, u[j] * u[k - j])
+            total = _plus_product(total, u[j], u[k - j])
     total = _scale(total, 2)
     middle = u[k // 2] if k % 2 == 0 and first <= k // 2 else None
-    return total if middle is None else add(total, middle * middle)
+    return total if middle is None else _plus_product(total, middle, middle)
 
 
 def integrate(derivative: Series, v0: Coefficient) -> Series:
@@ -271,6 +287,6 @@ def correlate(cotangent: Sequence[Coefficient], w: Series, count: int) -> list[C
         total = None
         for k in range(j, len(cotangent)):
             if cotangent[k] is not None and w[k - j] is not None:
-                total = add(total, cotangent[k] * w[k - j])
+                total = _plus_product(total, cotangent[k], w[k - j])
         result.append(total)
     return result
