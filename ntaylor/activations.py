@@ -19,10 +19,10 @@ from typing import Any
 
 from ntaylor import pair_rules
 from ntaylor.faa_di_bruno import tower
-from ntaylor.namespace import any_true, is_complex, near_names, sum_to_shape
+from ntaylor.namespace import any_true, broadcast_shapes, is_array, is_complex, near_names, sum_to_shape
 from ntaylor.series import Series, add, correlate, solve
 
-__all__ = ["Activation", "elu", "get", "names", "power", "register", "relu_power"]
+__all__ = ["Activation", "elu", "get", "names", "of_one_shape", "power", "register", "relu_power"]
 
 Array = Any
 Pair = tuple[Series, Series]
@@ -92,36 +92,74 @@ class Activation:
         those of the parameters are summed over the features only. f is refused where it is not differentiable to
         the order ``differentiable``, which is ``order`` unless given. Errors are those of :meth:`pair`.
         """
-        v, w, partials = self.pair(Series(u), xp, order if differentiable is None else differentiable, **parameters)
+        series, w, partials = self.pair(Series(u), xp, order if differentiable is None else differentiable, **parameters)
+        v = _of_all_points(series.truncated(order), u, xp)
 
         def of_parameter(name: str, cotangent: Sequence[Array | None], per_sample: bool) -> Array:
-            total = None
-            for k, c in enumerate(cotangent):
-                if c is not None and partials[name][k] is not None:
-                    total = add(total, c * partials[name][k])
             parameter = parameters[name]
+            shape = tuple(getattr(parameter, "shape", ()))
+            total = None
+            for group in [list(cotangent)] if per_sample else of_one_shape(cotangent):
+                of_group = None
+                for k, c in enumerate(group):
+                    if c is not None and partials[name][k] is not None:
+                        of_group = add(of_group, c * partials[name][k])
+                if of_group is not None:
+                    total = add(total, of_group if per_sample else sum_to_shape(of_group, shape))
             if total is None:
                 return parameter * 0
-            shape = tuple(getattr(parameter, "shape", ()))
-            if not per_sample:
-                return sum_to_shape(total, shape)
-            return total if shape else xp.sum(total, axis=-1)
+            return xp.sum(total, axis=-1) if per_sample and not shape else total
 
         def pullback(
             cotangent: Sequence[Array | None], per_sample: bool = False
         ) -> tuple[list[Array | None], dict[str, Array]]:
-            of_u = correlate(cotangent, w, len(u))
-            if not per_sample:
-                of_u = [
-                    None if c is None or x is None else sum_to_shape(c, x.shape) for c, x in zip(of_u, u, strict=True)
-                ]
+            if per_sample:
+                of_u = correlate(cotangent, w, len(u))
+            else:
+                of_u = [None] * len(u)
+                for group in of_one_shape(cotangent):
+                    for j, (c, x) in enumerate(zip(correlate(group, w, len(u)), u, strict=True)):
+                        if c is not None and x is not None:
+                            of_u[j] = add(of_u[j], sum_to_shape(c, x.shape))
             return of_u, {name: of_parameter(name, cotangent, per_sample) for name in partials if name in parameters}
 
-        return v.truncated(order), pullback
+        return v, pullback
 
     def __reduce__(self) -> Any:
         # By name where the table has it: rules are functions, which do not travel to other processes.
         return (get, (self.name,)) if _TABLE.get(self.name) is self else super().__reduce__()
+
+
+def _of_all_points(v: list[Array | None], u: Sequence[Array | None], xp: Any) -> list[Array | None]:
+    """v_k of the shape of u_0..u_k together, where a rule gave one with fewer axes.
+
+    A polynomial's top coefficients are shared where the direction is, such as u_1² for u². Their cotangents
+    must nevertheless come one a point: (3.2) multiplies them by coefficients of w that have the batch.
+    """
+    shape: tuple[int, ...] = ()
+    result: list[Array | None] = []
+    for k, c in enumerate(v):
+        x = u[k] if k < len(u) else None
+        if x is not None and tuple(x.shape) != shape:
+            shape = broadcast_shapes(shape, x.shape)
+        if c is not None and not is_array(c):  # a rule's constant
+            c = xp.zeros_like(u[0]) + c
+        if c is not None and tuple(c.shape) != shape:
+            # A learnable parameter may have more features than u.
+            c = xp.broadcast_to(c, broadcast_shapes(shape, c.shape))
+        result.append(c)
+    return result
+
+
+def of_one_shape(cotangent: Sequence[Array | None]) -> list[list[Array | None]]:
+    """The cotangents as a sum of lists that each hold those of one shape; one list, of zeros, if there are none.
+
+    What goes back from one shape is summed over what a coefficient is shared by before it meets that of another.
+    """
+    shapes = dict.fromkeys(tuple(c.shape) for c in cotangent if c is not None)
+    if len(shapes) < 2:
+        return [list(cotangent)]
+    return [[c if c is not None and tuple(c.shape) == shape else None for c in cotangent] for shape in shapes]
 
 
 def relu_power(p: int) -> Activation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ _CHECKPOINT = "checkpoint.safetensors"
 _REPORT = "report.json"
 _NETWORK = "network.safetensors"
 _PICTURE = "profile.png"
+_HIGHEST_PROFILE = 9
 
 
 class _RefusedError(Exception):
@@ -24,6 +26,10 @@ class _RefusedError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (0 done, 1 not converged, 2 refused, 130 interrupted)."""
+    for stream in (sys.stdout, sys.stderr):
+        # A console that has no λ shall show a ? and not lose the run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     # A batch system that ends a job says SIGTERM: that is an interruption like any other.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -54,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status: 0 converged, 1 not converged, 2 refused, 130 interrupted (then --resume goes on).",
     )
     which = burgers.add_mutually_exclusive_group(required=True)
-    which.add_argument("--profile", type=_whole, metavar="K", help="profile K = 0, 1, 2, …: λ near 1/(2K+2)")
+    which.add_argument("--profile", type=_profile, metavar="K", help="profile K = 0, 1, 2, …: λ near 1/(2K+2)")
     which.add_argument("--all", action="store_true", help="profiles 0 to 3, each into a folder of its own")
     burgers.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: burgers-K, or burgers)")
     burgers.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the random weights (default: 0)")
@@ -75,15 +81,24 @@ def _whole(text: str) -> int:
     return value
 
 
+def _profile(text: str) -> int:
+    value = _whole(text)
+    if value > _HIGHEST_PROFILE:
+        raise argparse.ArgumentTypeError(
+            f"profile {value} needs derivatives of order {2 * value + 4}; this search is tried up to profile "
+            f"{_HIGHEST_PROFILE}, and known to find 0 to 4"
+        )
+    return value
+
+
 # --- ntaylor burgers ------------------------------------------------------------------------------
 
 
 def _burgers(options: argparse.Namespace) -> int:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console()
+    # Paths and reasons are a user's text: brackets in them are no markup.
+    console = Console(markup=False, highlight=False)
     if options.all:
         folder = options.out or Path("burgers")
         jobs = [(k, folder / f"profile-{k}") for k in range(4)]
@@ -92,49 +107,73 @@ def _burgers(options: argparse.Namespace) -> int:
     if options.resume and options.overwrite:
         raise _RefusedError("--resume and --overwrite exclude each other: give one")
     for _, folder in jobs:
-        _check_folder(folder, options)
+        _prepare_folder(folder, options)
 
     reports = [_solve_profile(k, folder, options, console) for k, folder in jobs]
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        caption="errors: |λ − λ*| and max |U − U*|",
-        caption_justify="left",
-    )
-    for heading in ("profile", "λ found", "λ error", "U error", "steps", "tries", "seconds", "verdict"):
-        table.add_column(heading, justify="left" if heading == "verdict" else "right", no_wrap=True)
-    for report in reports:
-        found = f"{report['lambda']:.12f}" if report["converged"] else "not found"
-        table.add_row(
-            str(report["profile"]), found, f"{report['lambda_error']:.1e}", f"{report['max_error']:.1e}",
-            str(report["steps"]), str(report["attempts"]), f"{report['seconds']:.1f}",
-            "converged" if report["converged"] else "TRAPPED",
-        )  # fmt: skip
-    console.print(table)
+    _print_summary(reports, console)
     for report, (_, folder) in zip(reports, jobs, strict=True):
         for reason in report["against"]:
             console.print(f"profile {report['profile']} is not found: {reason}")
-        console.print(f"profile {report['profile']}: see {folder}{os.sep}", soft_wrap=True, highlight=False)
+        console.print(f"profile {report['profile']}: see {folder}{os.sep}", soft_wrap=True)
     return 0 if all(report["converged"] for report in reports) else 1
 
 
-def _check_folder(folder: Path, options: argparse.Namespace) -> None:
-    """Refuse to write over what is there, unless told to."""
-    if options.overwrite or options.resume:
+def _print_summary(reports: Sequence[dict[str, Any]], console: Any) -> None:
+    """A table, or where it would be cut, a line a figure."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    rows = [
+        {
+            "profile": str(report["profile"]),
+            "λ found": f"{report['lambda']:.12f}" if report["converged"] else "not found",
+            "λ error": f"{report['lambda_error']:.1e}",
+            "U error": f"{report['max_error']:.1e}",
+            "steps": str(report["steps"]),
+            "tries": str(report["attempts"]),
+            "seconds": f"{report['seconds']:.1f}",
+            "verdict": "converged" if report["converged"] else "NOT FOUND",
+        }
+        for report in reports
+    ]
+    if console.width < 78:
+        for row in rows:
+            print("\n".join(f"{name:8} {value}" for name, value in row.items()))
         return
-    for name, what in ((_REPORT, "a finished run"), (_CHECKPOINT, "the checkpoint of an interrupted run")):
-        if (folder / name).exists():
-            raise _RefusedError(
-                f"{folder} holds {what} ({name}): give --resume to go on from it, --overwrite to start anew, "
-                "or another --out"
-            )
+    caption = "errors: |λ − λ*| and max |U − U*|"
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=caption, caption_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading, justify="left" if heading == "verdict" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+
+
+def _prepare_folder(folder: Path, options: argparse.Namespace) -> None:
+    """Refuse, before any work, to write over what is there unless told to, and where nothing can be written."""
+    found = {
+        name: what
+        for name, what in ((_REPORT, "a finished run"), (_CHECKPOINT, "the checkpoint of an interrupted run"))
+        if (folder / name).exists()
+    }
+    if found and not (options.overwrite or options.resume):
+        name, what = next(iter(found.items()))
+        raise _RefusedError(
+            f"{folder} holds {what} ({name}): give --resume to go on from it, --overwrite to start anew, "
+            "or another --out"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise _RefusedError(f"--out {folder} is a file: give a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise _RefusedError(f"{folder} cannot be written to: give another --out")
+    if options.overwrite:
+        for name in found:  # or an interrupted run would leave the old one looking like its result
+            (folder / name).unlink()
 
 
 def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: Any) -> dict[str, Any]:
     """Search, write the three files, return the report. A finished run is read, not repeated, on --resume."""
-    import json
-
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ntaylor import profile_search
@@ -142,14 +181,13 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
     from ntaylor.storage import write_json
 
     if options.resume and (folder / _REPORT).exists() and not (folder / _CHECKPOINT).exists():
-        finished: dict[str, Any] = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
+        finished = _read_report(folder / _REPORT)
         if (finished["profile"], finished["seed"]) != (k, options.seed):
             raise _RefusedError(
                 f"{folder} holds profile {finished['profile']}, seed {finished['seed']}; asked for profile {k}, seed "
                 f"{options.seed}: give another --out, or --overwrite without --resume"
             )
         return finished
-    folder.mkdir(parents=True, exist_ok=True)
     bar = Progress(
         TextColumn("profile {task.fields[profile]}"),
         TextColumn("{task.description:8}"),
@@ -185,6 +223,18 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
         console.print(f"interrupted; {where if checkpoint.exists() else 'nothing was begun'}", soft_wrap=True)
         raise
     return content
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not {"profile", "seed", "converged"} <= set(report):
+            raise ValueError("it lacks the keys of a report")
+    except ValueError as error:
+        raise _RefusedError(f"{path} is damaged ({error}): give --overwrite to start anew") from error
+    return report
 
 
 def _draw(path: Path, result: Any, console: Any) -> None:

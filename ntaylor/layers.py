@@ -125,17 +125,9 @@ def correlated(cotangent: Coefficients, w: Series, like: Coefficients, lead: int
     meet those of another shape: v̄_0, which directions share, must not be added to each of theirs.
     """
     total: Coefficients = [None] * len(like)
-    for group in _of_one_shape(cotangent):
+    for group in activations.of_one_shape(cotangent):
         total = summed(total, settled(correlate(group, w, len(like)), like, lead))
     return total
-
-
-def _of_one_shape(cotangent: Coefficients) -> list[Coefficients]:
-    """The cotangents as a sum of lists that each hold those of one shape; one list, of zeros, if there are none."""
-    shapes = dict.fromkeys(tuple(c.shape) for c in cotangent if c is not None)
-    if len(shapes) < 2:
-        return [cotangent]
-    return [[c if c is not None and tuple(c.shape) == shape else None for c in cotangent] for shape in shapes]
 
 
 def summed(a: Coefficients, b: Coefficients) -> Coefficients:
@@ -249,9 +241,9 @@ class Activate(Layer):
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             lead = leading_axes(cotangent, v, per_sample)
-            found = [pull(group, per_sample) for group in _of_one_shape(cotangent)]
-            if lead is None and len(found) == 1:
-                return found[0]
+            if lead is None:
+                return pull(cotangent)
+            found = [pull(group, per_sample) for group in activations.of_one_shape(cotangent)]
             u_bar: Coefficients = [None] * len(u)
             gradients: Gradients = {}
             for through, of_group in found:
@@ -259,7 +251,7 @@ class Activate(Layer):
                 for name, g in of_group.items():
                     # One a point of a parameter (features,), or of a number, whose features are summed already.
                     like = u[0] if parameters[name].ndim else u[0][..., 0]
-                    (term,) = [g] if lead is None else settled([g], [like], lead)
+                    (term,) = settled([g], [like], lead)
                     gradients[name] = add(gradients.get(name), term)
             return u_bar, gradients
 

@@ -58,7 +58,9 @@ def profile_picture(path: Path, x: Array, found: Array, exact: Array, title: str
         axes.plot(x, found[k], **_NETWORK)
         axes.plot(x, exact[k], **_EXACT)
         worst = np.max(np.abs(found[k] - exact[k])) / np.max(np.abs(exact[k]))
-        axes.set_title(f"{_name(k)}   (error {worst:.0e})", fontsize=10)
+        axes.set_title(f"{_name(k)}   (max error {worst:.0e})", fontsize=10)
+        if k > order - columns:
+            axes.set_xlabel("X", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
         axes.yaxis.get_offset_text().set_fontsize(8)

@@ -286,6 +286,7 @@ def report(result: Result) -> dict[str, Any]:
         "lambda_error": abs(result.lam - problem.exact_lambda),
         "lambda_interval": list(problem.interval),
         "max_error": float(errors[0]),
+        "max_error_is": "max |U − U_exact| on 4001 equidistant points of [−2, 2]",
         "converged": result.converged,
         "against": result.against,
         "seed": result.seed,
@@ -303,10 +304,15 @@ def report(result: Result) -> dict[str, Any]:
         },
         "diagnosis": {
             # A figure that is no number (0/0 where U has collapsed) speaks against the run already.
-            name: {"value": value if math.isfinite(value) else None, "must_be_below": LIMITS[name]}
+            name: {
+                "value": value if math.isfinite(value) else None,
+                "must_be_below": LIMITS[name].below,
+                "what": LIMITS[name].what,
+            }
             for name, value in result.figures.items()
         },
-        "costs": result.costs,
+        "costs_of_the_last_attempt": result.costs,
+        "network": repr(result.network),
         "made_with": made_with(),
     }
 

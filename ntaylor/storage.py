@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,14 @@ __all__ = ["load_arrays", "made_with", "save_arrays", "write_atomic", "write_jso
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace the file at ``path`` by ``content``, or leave it as it was."""
+    """Replace the file at ``path`` by ``content``, or leave it as it was; OSError names the path."""
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -65,5 +73,6 @@ def made_with() -> dict[str, str]:
         "numpy": version("numpy"),
         "scipy": version("scipy"),
         "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }

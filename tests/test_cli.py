@@ -72,7 +72,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_resume_ends_where_an_unbroke
     assert run(*command[3:], "broken", "--resume", cwd=tmp_path).returncode == 0
     assert run(*command[3:], "whole", cwd=tmp_path).returncode == 0
     broken, whole = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("broken", "whole"))
-    for key in ("lambda", "max_error", "steps", "costs", "residual_norms"):
+    for key in ("lambda", "max_error", "steps", "costs_of_the_last_attempt", "residual_norms"):
         assert broken[key] == whole[key]
 
 
@@ -154,7 +154,56 @@ def test_a_collapsed_network_is_reported_and_not_a_crash(tmp_path, monkeypatch):
     report = json.loads((tmp_path / "d" / "report.json").read_text())
     assert report["converged"] is False
     assert report["diagnosis"]["lambda_local"]["value"] is None
-    assert any("lambda_local is nan" in reason for reason in report["against"])
+    assert any(reason.startswith("lambda_local, ") and "is nan" in reason for reason in report["against"])
+
+
+def test_a_narrow_terminal_gets_whole_numbers(capsys, monkeypatch):
+    from rich.console import Console
+
+    report = {"profile": 0, "lambda": 0.5, "lambda_error": 1e-16, "max_error": 2e-15, "steps": 41, "attempts": 1}
+    cli._print_summary([{**report, "seconds": 2.5, "converged": True}], Console(width=60))
+    assert "λ found  0.500000000000" in capsys.readouterr().out
+
+
+def test_a_console_without_greek_letters_does_not_lose_the_run(tmp_path):
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "ntaylor", "burgers", "--profile", "0", "--no-plot", "--out", "d[/b]"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "d[" / "b]" / "report.json").exists() or (tmp_path / "d[/b]" / "report.json").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "garbage"])
+def test_a_damaged_report_is_named(tmp_path, content):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "report.json").write_text(content)
+    done = run("burgers", "--profile", "0", "--out", "d", "--resume", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "report.json is damaged" in done.stderr
+
+
+def test_an_out_that_is_a_file_and_a_profile_out_of_reach_are_refused_at_once(tmp_path):
+    (tmp_path / "f").write_text("mine")
+    done = run("burgers", "--profile", "0", "--out", "f", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--out f is a file: give a folder" in done.stderr
+    assert (tmp_path / "f").read_text() == "mine"
+    done = run("burgers", "--profile", "300", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "needs derivatives of order 604" in " ".join(done.stderr.split())
+
+
+def test_overwrite_takes_the_old_report_away_first(tmp_path, monkeypatch):
+    """Else an interrupted run would leave the old result looking like its own."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "report.json").write_text("{}")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(profile_search, "search", interrupted)
+    assert cli.main(["burgers", "--profile", "0", "--out", str(tmp_path / "d"), "--overwrite"]) == 130
+    assert list((tmp_path / "d").iterdir()) == []
 
 
 def test_the_version_is_the_packages(tmp_path):

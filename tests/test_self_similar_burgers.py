@@ -73,7 +73,7 @@ def test_the_diagnosis_rejects_a_network_that_is_no_solution():
     network = nt.MLP.create([1, 8, 8, 1], odd=True, seed=0)
     figures, against = problem.diagnose(network, np.asarray(problem.middle))
     assert set(figures) == set(LIMITS)
-    assert any(reason.startswith("residual is") for reason in against)
+    assert any(reason.startswith("residual, max |R|") for reason in against)
 
 
 def test_the_diagnosis_names_a_lambda_at_its_bound():
