@@ -3,11 +3,29 @@
 Floor 3. The rules themselves are those of ``pair_rules``; here they get names, domains and starting values,
 and users add their own. The same table serves network layers, jets of any function, and gradients.
 
-Register your own, from whichever you have::
+Register your own, from whichever you have:
 
-    nt.activations.register("cube_root", primal=lambda u, xp: xp.pow(u, 1 / 3), ode=lambda v, u: v / (3 * u))
-    nt.activations.register("bump", pair=lambda u, xp: ...)
-    nt.activations.register("j0", derivatives=lambda u0, order, xp: [...])
+>>> import numpy as np, ntaylor as nt
+>>> cbrt = nt.activations.register(
+...     "cbrt", primal=lambda u0, xp: xp.pow(u0, u0 * 0 + 1 / 3), ode=lambda v, u: v / (3 * u),
+...     singular=lambda u0, xp: u0 <= 0, domain="u > 0")
+>>> cubic = nt.activations.register("cubic", pair=lambda u, xp: (u + u**3, 1 + 3 * u**2))
+>>> cycle = lambda u0, xp: [xp.sin(u0), xp.cos(u0), -xp.sin(u0), -xp.cos(u0)]
+>>> wave = nt.activations.register(
+...     "wave", derivatives=lambda u0, order, xp: [cycle(u0, xp)[m % 4] for m in range(order + 1)])
+
+All three now are activations of networks, ``nt.MLP.create(widths, "cubic")``. In a function that is differentiated,
+a registered name is one of the namespace of the jet, ``x.__array_namespace__().cubic(x)``; and where NumPy or SciPy
+has a ufunc of that name, such as ``np.cbrt`` or ``scipy.special.j0``, that works on jets:
+
+>>> x = np.asarray([2.0])
+>>> nt.derivatives(lambda x: x.__array_namespace__().cubic(x), x, 3)[:, 0].tolist()
+[10.0, 13.0, 12.0, 6.0]
+>>> net = nt.MLP.create([1, 8, 1], "wave")
+>>> nt.derivatives(net, x, 3).shape
+(4, 1)
+>>> bool(np.allclose(nt.derivatives(np.cbrt, x, 1)[1], 1 / (3 * np.cbrt(x) ** 2)))
+True
 """
 
 from __future__ import annotations
@@ -15,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ntaylor import pair_rules
@@ -67,6 +86,9 @@ class Activation:
         if self.rule is None:
             return *_pair_from_derivatives(self, u, xp, order), {}
         found = self.rule(u, xp, **{**self.parameters, **parameters})
+        if isinstance(found, tuple) and isinstance(found[0], Series):
+            # A slope that is a number, as that of (u, 1).
+            found = tuple(Series([u[0] * 0 + s]) if isinstance(s, (int, float)) else s for s in found)
         kinds = [type(s).__name__ for s in found] if isinstance(found, tuple) else type(found).__name__
         if kinds not in (["Series"] * 2, ["Series"] * 2 + ["dict"]):
             raise TypeError(
@@ -92,7 +114,9 @@ class Activation:
         those of the parameters are summed over the features only. f is refused where it is not differentiable to
         the order ``differentiable``, which is ``order`` unless given. Errors are those of :meth:`pair`.
         """
-        series, w, partials = self.pair(Series(u), xp, order if differentiable is None else differentiable, **parameters)
+        series, w, partials = self.pair(
+            Series(u), xp, order if differentiable is None else differentiable, **parameters
+        )
         v = _of_all_points(series.truncated(order), u, xp)
 
         def of_parameter(name: str, cotangent: Sequence[Array | None], per_sample: bool) -> Array:
@@ -113,6 +137,12 @@ class Activation:
         def pullback(
             cotangent: Sequence[Array | None], per_sample: bool = False
         ) -> tuple[list[Array | None], dict[str, Array]]:
+            for name in parameters:
+                if not isinstance(partials.get(name), Series):
+                    raise TypeError(
+                        f"the rule of {self.name} gave no partial for its parameter {name!r}, so there is no gradient: "
+                        f"return (v, w, {{{name!r}: …}}) with the series of ∂f(u)/∂{name}"
+                    )
             if per_sample:
                 of_u = correlate(cotangent, w, len(u))
             else:
@@ -121,7 +151,7 @@ class Activation:
                     for j, (c, x) in enumerate(zip(correlate(group, w, len(u)), u, strict=True)):
                         if c is not None and x is not None:
                             of_u[j] = add(of_u[j], sum_to_shape(c, x.shape))
-            return of_u, {name: of_parameter(name, cotangent, per_sample) for name in partials if name in parameters}
+            return of_u, {name: of_parameter(name, cotangent, per_sample) for name in parameters}
 
         return v, pullback
 
@@ -192,17 +222,41 @@ def power(p: float) -> Activation:
         f"power({p})",
         pair_rules.power(p),
         "theory.md (4.9)",
-        singular=(lambda u0, _: u0 == 0) if whole else (lambda u0, _: u0 <= 0),
+        singular=_at_zero if whole else _up_to_zero,
         domain="u ≠ 0" if whole else "u > 0",
     )
 
 
-def _polynomial_tower(name: str, slope: tuple[int, ...]) -> Callable[[Array, int, Any], Sequence[Array]]:
-    def towers(u0: Array, order: int, xp: Any) -> Sequence[Array]:
-        value, _, _ = get(name).pair(Series([u0]), xp, 0)
-        return tower(value[0], slope, order)
+# Where functions are singular: of this file, so that an Activation can be pickled.
 
-    return towers
+
+def _at_zero(u0: Array, xp: Any) -> Array:
+    return u0 == 0
+
+
+def _up_to_zero(u0: Array, xp: Any) -> Array:
+    return u0 <= 0
+
+
+def _up_to_one(u0: Array, xp: Any) -> Array:
+    return u0 <= 1
+
+
+def _up_to_minus_one(u0: Array, xp: Any) -> Array:
+    return u0 <= -1
+
+
+def _outside_one(u0: Array, xp: Any) -> Array:
+    return xp.abs(u0) >= 1
+
+
+def _polynomial_tower(name: str, slope: tuple[int, ...]) -> Callable[[Array, int, Any], Sequence[Array]]:
+    return partial(_tower_of_polynomials, name, slope)
+
+
+def _tower_of_polynomials(name: str, slope: tuple[int, ...], u0: Array, order: int, xp: Any) -> Sequence[Array]:
+    value, _, _ = get(name).pair(Series([u0]), xp, 0)
+    return tower(value[0], slope, order)
 
 
 def _sigmoid_tower(u0: Array, order: int, xp: Any) -> Sequence[Array]:
@@ -249,16 +303,16 @@ _enter("softsign", pair_rules.softsign, "(4.10), u/(1+|u|); at 0 the right branc
 _enter("square", pair_rules.square, "(2.1)")
 _enter("snake", pair_rules.snake, "(4.11), u + sin²(a u)/a, learnable a", parameters={"a": 1.0})
 _enter("adaptive_tanh", pair_rules.adaptive_tanh, "(4.11), tanh(a u), learnable a", parameters={"a": 1.0})
-_enter("asin", pair_rules.asin, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
-_enter("acos", pair_rules.acos, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
-_enter("atanh", pair_rules.atanh, "(4.8)", singular=lambda u0, xp: xp.abs(u0) >= 1, domain="|u| < 1")
-_enter("acosh", pair_rules.acosh, "(4.8)", singular=lambda u0, _: u0 <= 1, domain="u > 1")
-_enter("log", pair_rules.log, "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("log1p", pair_rules.log1p, "(4.8)", singular=lambda u0, _: u0 <= -1, domain="u > -1")
-_enter("log2", pair_rules.scaled_log("log2", 2), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("log10", pair_rules.scaled_log("log10", 10), "(4.8)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("sqrt", pair_rules.sqrt, "(2.5)", singular=lambda u0, _: u0 <= 0, domain="u > 0")
-_enter("reciprocal", pair_rules.reciprocal, "(2.2)", singular=lambda u0, _: u0 == 0, domain="u ≠ 0")
+_enter("asin", pair_rules.asin, "(4.8)", singular=_outside_one, domain="|u| < 1")
+_enter("acos", pair_rules.acos, "(4.8)", singular=_outside_one, domain="|u| < 1")
+_enter("atanh", pair_rules.atanh, "(4.8)", singular=_outside_one, domain="|u| < 1")
+_enter("acosh", pair_rules.acosh, "(4.8)", singular=_up_to_one, domain="u > 1")
+_enter("log", pair_rules.log, "(4.8)", singular=_up_to_zero, domain="u > 0")
+_enter("log1p", pair_rules.log1p, "(4.8)", singular=_up_to_minus_one, domain="u > -1")
+_enter("log2", pair_rules.scaled_log("log2", 2), "(4.8)", singular=_up_to_zero, domain="u > 0")
+_enter("log10", pair_rules.scaled_log("log10", 10), "(4.8)", singular=_up_to_zero, domain="u > 0")
+_enter("sqrt", pair_rules.sqrt, "(2.5)", singular=_up_to_zero, domain="u > 0")
+_enter("reciprocal", pair_rules.reciprocal, "(2.2)", singular=_at_zero, domain="u ≠ 0")
 for _activation in (elu(), *map(relu_power, range(1, 6))):
     _TABLE[_activation.name] = _activation
 
@@ -326,12 +380,29 @@ def register(
     - ``derivatives(u0, order, xp) -> [f(u0), f′(u0), …, f^(order)(u0)]``: combined with the powers of u − u_0,
       equation (5.4). It is asked for one order more than the jet's only where a gradient is taken.
 
-    Raises ValueError for a name that is taken (unless ``replace=True``) and for anything but exactly one
+    How to call it afterwards, and an example of each: at the top of ``ntaylor/activations.py``,
+    ``help(nt.activations)``.
+
+    Raises TypeError for a name that is no string and a description that is no function, and
+    ValueError for a name that is taken (unless ``replace=True``) and for anything but exactly one
     description.
     """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"register takes a name first, such as 'cbrt'; got {name!r}")
+    for kind, value in {
+        "pair": pair,
+        "ode": ode,
+        "primal": primal,
+        "derivatives": derivatives,
+        "singular": singular,
+    }.items():
+        if value is not None and not callable(value):
+            raise TypeError(f"{kind}= takes a function; got {value!r} ({type(value).__name__})")
     if name in _TABLE and not replace:
         raise ValueError(f"activation {name!r} exists; choose another name or pass replace=True")
-    given = [kind for kind, value in {"pair": pair, "ode": ode, "derivatives": derivatives}.items() if value]
+    given = [
+        kind for kind, value in {"pair": pair, "ode": ode, "derivatives": derivatives}.items() if value is not None
+    ]
     if len(given) != 1:
         raise ValueError(f"register takes exactly one of pair=, ode= and derivatives=; got {given or 'none'}")
     if ode is not None and primal is None:

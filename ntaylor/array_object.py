@@ -12,6 +12,8 @@ arrays; that keeps apart derivatives with respect to different variables.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -22,14 +24,19 @@ from ntaylor.namespace import MissingRule, array_namespace, is_array, is_complex
 __all__ = [
     "CONSTANT",
     "HELD",
+    "NUMPY_NAMES",
     "ArrayObject",
     "Namespace",
     "apply",
+    "call_rule",
+    "check_floating_sum",
+    "innermost",
     "new_level",
     "objects_in",
     "refuse_complex",
     "unwrapped_namespace",
     "whole_number",
+    "without_options",
 ]
 
 new_level: Callable[[], float] = itertools.count(1).__next__
@@ -45,8 +52,7 @@ CONSTANT = frozenset(
 )
 """Operations that are locally constant: their result is a plain array, whatever their arguments depend on."""
 
-# NumPy's names that differ from the standard's.
-_NUMPY_NAMES = {
+NUMPY_NAMES = {
     "absolute": "abs",
     "arccos": "acos",
     "arccosh": "acosh",
@@ -71,14 +77,27 @@ _NUMPY_NAMES = {
     "transpose": "permute_dims",
     "true_divide": "divide",
 }
+"""NumPy's names that differ from the standard's."""
+
 _NUMPY_OPTIONS = {"a_min": "min", "a_max": "max", "ddof": "correction"}
 
-# Where NumPy takes the axis that is keyword-only in the standard: its place among the arguments.
-_AXIS_PLACE = dict.fromkeys(("repeat", "roll", "take"), 2)
-_AXIS_PLACE |= dict.fromkeys(
-    "all any argmax argmin concat cumulative_sum expand_dims flip max mean min squeeze stack std sum var".split(),  # noqa: SIM905
-    1,
+# Options that NumPy takes by position too: they go on by name, so that none is taken for another or lost.
+_BY_NAME = frozenset(
+    """axis axes dtype out keepdims order mode n prepend append initial where ddof correction copy subok include_initial
+    mean like kind stable sorter side""".split()  # noqa: SIM905
 )
+
+_INSTEAD = {
+    "append": "join it on first with xp.concat",
+    "dtype": "use xp.astype",
+    "include_initial": "put zeros in front with xp.concat",
+    "initial": "add it to the sum, or take xp.maximum or xp.minimum with it, afterwards",
+    "mode": "bring the indices into range first",
+    "order": 'for order="F" reshape in reversed order between two transposes, xp.reshape(a.T, shape[::-1]).T',
+    "out": "use what is returned, r = r + u",
+    "prepend": "join it on first with xp.concat",
+    "where": "select first with xp.where(mask, a, 0.0), or a[mask]",
+}
 
 # What a namespace offers that does not take one of our objects: it is the underlying library's.
 _PASSED_THROUGH = frozenset(
@@ -111,6 +130,98 @@ def apply(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not kind._has_rule(name):
         raise MissingRule(kind._missing(name))
     return kind._apply(name, args, kwargs, top.level)
+
+
+def call_rule(name: str, rule: Callable[..., Any], first: tuple[Any, ...], args: Any, options: dict[str, Any]) -> Any:
+    """``rule(*first, *args, **options)``; a MissingRule that names the options where the rule does not take them."""
+    try:
+        return rule(*first, *args, **options)
+    except TypeError:
+        try:
+            signature = inspect.signature(rule)
+        except ValueError:
+            signature = None
+        if signature is None or _fits(signature, (*first, *args), options):
+            raise
+        unknown = [key for key in options if key not in list(signature.parameters)[len(first) :]]
+    if unknown:
+        raise without_options(name, unknown)
+    raise MissingRule(
+        f"no rule for {name} with these arguments: it takes {_arguments_after(signature, len(first))}; pass options by "
+        "name"
+    )
+
+
+def _fits(signature: inspect.Signature, args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    try:
+        signature.bind(*args, **options)
+    except TypeError:
+        return False
+    return True
+
+
+def _arguments_after(signature: inspect.Signature, first: int) -> str:
+    kept = list(signature.parameters.values())[first:]
+    return ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in kept) or "no arguments"
+
+
+def check_floating_sum(name: str, result: Any) -> Any:
+    """``result`` of a sum that was asked for in some dtype; refused unless floating, for it has no derivative then."""
+    if not array_namespace(result).isdtype(result.dtype, ("real floating", "complex floating")):
+        raise without_options(name, ["dtype"])
+    return result
+
+
+def without_options(name: str, options: Any) -> MissingRule:
+    """An error for options that an operation has no rule for, with what to write instead."""
+    instead = "; ".join(_INSTEAD[key] for key in options if key in _INSTEAD)
+    return MissingRule(
+        f"no rule for {name}({', '.join(f'{key}=…' for key in options)}) on jets and in gradients: "
+        f"leave {' and '.join(options)} out{', and ' + instead if instead else ''}"
+    )
+
+
+@functools.cache
+def _numpy_parameters(function: Callable[..., Any]) -> dict[str, Any] | None:
+    """Name → default of the arguments of a NumPy function, if it says."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # compiled, in NumPy before 2.4
+        return {"arrays": None, "axis": 0, "out": None} if function.__name__ == "concatenate" else None
+    return None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else {p.name: p.default for p in parameters}
+
+
+def _options_by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The arguments of a NumPy function, with options by name, and without those that have NumPy's default."""
+    parameters = _numpy_parameters(function)
+    if parameters is None or len(args) > len(parameters):
+        return args, kwargs
+    names = list(parameters)[: len(args)]
+    place = next((i for i, key in enumerate(names) if i and key in _BY_NAME), len(args))
+    named = dict(zip(names[place:], args[place:], strict=True)) | kwargs
+
+    def is_default(key: str, value: Any) -> bool:
+        default = parameters.get(key, inspect.Parameter.empty)
+        return value is default or (isinstance(value, (str, bool)) and isinstance(default, str) and value == default)
+
+    return args[:place], {key: value for key, value in named.items() if not is_default(key, value)}
+
+
+def innermost(value: Any) -> Any:
+    """The array of a library inside objects of any level; anything else as it is."""
+    while isinstance(value, ArrayObject):
+        value = value._like
+    return value
+
+
+def _plain_key(key: Any, array: Any) -> Any:
+    """An index with lists as arrays and NumPy's integers as Python's."""
+    if isinstance(key, tuple):
+        return tuple(_plain_key(part, array) for part in key)
+    if isinstance(key, list):
+        xp = array_namespace(array)
+        return xp.asarray(key, **({} if key else {"dtype": xp.int64}), device=getattr(array, "device", None))
+    return whole_number(key)
 
 
 def refuse_complex(name: str, *values: Any) -> None:
@@ -214,6 +325,10 @@ class ArrayObject:
         """The underlying array that has this object's shape, dtype and device."""
         raise NotImplementedError
 
+    def _mapped(self, function: Callable[[Any], Any]) -> Any:
+        """With ``function`` applied to the arrays it holds; itself if they are not for others to change."""
+        return self
+
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return Namespace(type(self), array_namespace(self._like))
 
@@ -263,10 +378,12 @@ class ArrayObject:
         return apply("imag", (self,), {})
 
     def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):
+            return object.__getattribute__(self, name)  # a property that failed: its own error, not one about its name
         # Only for what is not there. Protocols are asked for by hasattr; those answers must not cost a search.
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        standard = _NUMPY_NAMES.get(name, name)
+        standard = NUMPY_NAMES.get(name, name)
         if self._has_rule(standard):
             raise MissingRule(
                 f"a {type(self).__name__} has no method {name!r}: write xp.{standard}(…) with "
@@ -287,7 +404,7 @@ class ArrayObject:
     def __getitem__(self, key: Any) -> Any:
         if any(True for _ in objects_in([key])):
             raise TypeError(f"an index cannot be a {type(self).__name__}: index with integers, slices or masks")
-        return apply("getitem", (self, key), {})
+        return apply("getitem", (self, _plain_key(key, innermost(self))), {})
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
@@ -297,44 +414,62 @@ class ArrayObject:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
-        if method != "__call__" or kwargs.keys() - {"axis"}:
-            asked = f"np.{name}.{method}" if method != "__call__" else f"np.{name}({', '.join(kwargs)}=…)"
-            raise MissingRule(self._missing(asked))
+        if method != "__call__":
+            raise MissingRule(self._missing(f"np.{name}.{method}"))
+        if "out" in kwargs:
+            raise MissingRule(
+                f"np.{name}(out=…), as in r += u, would write a {type(self).__name__} into a plain array: "
+                "write r = r + u, and build arrays with xp.stack or xp.concat"
+            )
+        if kwargs.keys() - {"axis"}:
+            raise without_options(f"np.{name}", sorted(kwargs.keys() - {"axis"}))
         return self._numpy_call(name, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._numpy_call(func.__name__, args, kwargs)
+        return self._numpy_call(func.__name__, *_options_by_name(func, args, kwargs))
 
-    def _numpy_call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name in ("shape", "ndim", "size") and len(args) == 1 and not kwargs:
-            return getattr(self, name)
+    def _numpy_call(self, asked: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if asked in ("shape", "ndim", "size") and len(args) == 1 and not kwargs:
+            return getattr(self, asked)
         # NumPy's way of saying it, in the standard's words.
         kwargs = {_NUMPY_OPTIONS.get(key, key): value for key, value in kwargs.items()}
         if kwargs.pop("out", None) is not None:
-            raise MissingRule(self._missing(f"np.{name}(out=…)"))
-        name = _NUMPY_NAMES.get(name, name)
-        place = _AXIS_PLACE.get(name)
-        if place is not None and len(args) == place + 1:
-            args, kwargs["axis"] = args[:place], args[place]
+            raise without_options(f"np.{asked}", ["out"])
+        name = NUMPY_NAMES.get(asked, asked)
         if name == "permute_dims" and len(args) == 1 and kwargs.get("axes") is None:
             return self.T
         if name in ("copy", "ravel", "squeeze") and len(args) == 1 and kwargs.get("axis") is None:
+            if unknown := kwargs.keys() - {"axis"}:
+                raise without_options(f"np.{asked}", sorted(unknown))
             return getattr(args[0], name)()
-        if name == "cumulative_sum" and kwargs.get("axis") is None:
+        if asked == "cumsum" and kwargs.get("axis") is None:
             args, kwargs["axis"] = (apply("reshape", (args[0], (-1,)), {}),), 0
         return apply(name, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
             f"a {type(self).__name__} was about to become a plain NumPy array, which would lose its "
-            "derivatives: use functions of the array API (xp.…, np.…) on it, not np.asarray or list()"
+            "derivatives: use functions of the array API (xp.…, np.…) on it, not np.asarray or list(); for np.array or "
+            "np.sum of a list of them, write np.stack([a, b])"
         )
 
     def _to_number(self, kind: str) -> Any:
         raise TypeError(
             f"a {type(self).__name__} was about to become a Python {kind}, which would lose its "
-            "derivatives: keep it an array, and write choices with xp.where"
+            "derivatives: keep it an array, and write choices with xp.where. To print it, use f'{a:.3e}' or print the "
+            "value that nt.value_and_grad returns; to keep more, let the loss return (loss, auxiliary)"
         )
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        value = innermost(self)
+        if value.ndim:
+            raise TypeError(
+                f"a {type(self).__name__} of shape {self.shape} has no format {spec!r}: format one number of it, such "
+                "as xp.mean(a)"
+            )
+        return format((complex if is_complex(value) else float)(value), spec)
 
     def __float__(self) -> float:
         return self._to_number("float")  # type: ignore[no-any-return]

@@ -66,7 +66,7 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
         raise TypeError(f"f must be a function or a network, got {describe(f)}: call derivatives(f, x, order)")
     if isinstance(x, Jet) and x.level == HELD:
         raise TypeError("x is a Jet made outside of this call: f(x) is the jet of f along it; or pass x.primal")
-    x = as_floating(x, "x")
+    x = f.point(x) if is_network(f) else as_floating(x, "x")  # type: ignore[attr-defined]
     # To a network of several inputs a vector is one point, not a batch of scalars.
     scalars = x.ndim < 2 and getattr(f, "width_in", 1) in (1, None)
     seed = _direction(x, direction, scalars or x.shape[-1:] == (1,))
@@ -84,14 +84,18 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
         return Jet(result._series, result.order)
     if not is_array(result) and not isinstance(result, (int, float)):
         raise TypeError(f"f must return one array, it returned a {type(result).__name__}: differentiate each output")
+    floating = ("real floating", "complex floating")
+    if isinstance(result, bool) or (is_array(result) and not array_namespace(result).isdtype(result.dtype, floating)):
+        raise TypeError(
+            f"f must return floating values, it returned {f'a {describe(result)}' if is_array(result) else result}: "
+            "a comparison or an integer has no derivative; for a piecewise function return xp.where(condition, a, b)"
+        )
     # f does not depend on x: its jet is a constant.
     return Jet([result if is_array(result) else array_namespace(x).zeros_like(x) + result], order)
 
 
 def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
     if direction is None:
-        if not scalars and x.ndim == 0:
-            raise ValueError("x is one number and the network takes several: pass x of shape (batch, d) or (d,)")
         if not scalars:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, so its points have {x.shape[-1]} coordinates: pass the direction to "
@@ -102,7 +106,8 @@ def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
         return array_namespace(x).ones_like(x[:1, ...] if x.ndim > 1 else x if x.ndim == 0 else x[:1])
     if not is_array(direction):
         raise TypeError(
-            f"direction must be an array like x, got {type(direction).__name__}: pass xp.asarray(direction)"
+            f"direction must be an array like x, got {type(direction).__name__}: "
+            "pass xp.asarray(direction, dtype=x.dtype)"
         )
     direction = as_floating(direction, "direction")
     check_same_kind(x=x, direction=direction)

@@ -13,10 +13,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy
+
 from ntaylor import activations
 from ntaylor.array_object import (
     CONSTANT,
     ArrayObject,
+    call_rule,
     new_level,
     objects_in,
     refuse_complex,
@@ -80,10 +83,10 @@ class Variable(ArrayObject):
 
     @classmethod
     def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
-        if name in COMPOSED:
-            return COMPOSED[name](*args, **kwargs)
+        if name in COMPOSED and name not in TRANSPOSES:
+            return call_rule(name, COMPOSED[name], (), args, kwargs)
         if name == "unstack":
-            return _unstack(*args, **kwargs)
+            return call_rule(name, _unstack, (), args, kwargs)
         values = [_value(a, level) for a in args]
         if name in CONSTANT:
             if name == "sign":
@@ -94,7 +97,7 @@ class Variable(ArrayObject):
             return activate(activations.get(name), args, 0, kwargs)[0]
         if any(True for _ in objects_in(kwargs.values())):
             raise MissingRule(f"no gradient for {name} with a Variable as a keyword argument: pass it by position")
-        result, transposes = TRANSPOSES[name](unwrapped_namespace(values), *values, **kwargs)
+        result, transposes = call_rule(name, TRANSPOSES[name], (unwrapped_namespace(values),), values, kwargs)
         parents = args[0] if isinstance(args[0], (list, tuple)) else args
         wanted = [isinstance(p, Variable) and p.level == level for p in parents]
 
@@ -174,12 +177,13 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
         return leaves[-1]
 
     result = loss(map_leaves(wrap, parameters))
-    value, auxiliary = result if isinstance(result, tuple) else (result, None)
-    if not isinstance(value, Variable) or value.level != level:
+    if isinstance(result, tuple) and len(result) != 2:
         raise ValueError(
-            f"the loss gave a {type(value).__name__} that does not depend on the parameters: use the parameters "
-            "it is given, as in nt.derivatives(net.replace(parameters), x, order), and array operations on them"
+            f"the loss returned a tuple of {len(result)}: return the scalar, or (scalar, auxiliary) with all else in "
+            "one dict or tuple, such as return loss, {'residual': r, 'data': d}"
         )
+    value, auxiliary = result if isinstance(result, tuple) else (result, None)
+    _check_loss(value, level)
     if value.size != 1:
         raise ValueError(f"the loss must be a scalar, it has shape {value.shape}: end it with xp.mean(…) or xp.sum(…)")
     xp = unwrapped_namespace([value.value])
@@ -194,11 +198,49 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
         cotangent, leaf = next(found), next(of_leaves)
         if cotangent is None:
             return xp.zeros_like(leaf.value)
-        # A float32 parameter that met float64 constants is still updated in float32.
-        return cotangent if cotangent.dtype == leaf.dtype else xp.astype(cotangent, leaf.dtype)
+        if cotangent.dtype != leaf.dtype:
+            # A float32 parameter that met float64 constants is still updated in float32.
+            cotangent = xp.astype(cotangent, leaf.dtype)
+        return _own(cotangent)
 
-    plain = map_leaves(lambda a: _value(a, level), auxiliary, any_leaf=True)
-    return (value.value if auxiliary is None else (value.value, plain)), map_leaves(gradient, parameters)
+    own_value, gradients = _own(value.value), map_leaves(gradient, parameters)
+    if not isinstance(result, tuple):
+        return own_value, gradients
+    return (own_value, map_leaves(lambda a: _plain(a, level), auxiliary, any_leaf=True)), gradients
+
+
+def _check_loss(value: Any, level: float) -> None:
+    if isinstance(value, Variable) and value.level == level:
+        return
+    if value is None:
+        raise ValueError("the loss returned nothing (NoneType): end it with return, and the scalar")
+    if isinstance(value, (list, Mapping)) or (isinstance(value, ArrayObject) and not isinstance(value, Variable)):
+        raise ValueError(
+            f"the loss returned a {type(value).__name__}: return one scalar, such as xp.mean(…) of what it holds, or "
+            "the tuple (scalar, auxiliary)"
+        )
+    raise ValueError(
+        f"the loss gave a {type(value).__name__} that does not depend on the parameters: use the parameters "
+        "it is given, as in nt.derivatives(net.replace(parameters), x, order), and array operations on them"
+    )
+
+
+def _own(array: Array) -> Array:
+    """A copy for the caller to write to: gradients share memory where transposes hand cotangents on, or view them."""
+    if isinstance(array, (ArrayObject, numpy.generic)):
+        return array  # neither can be written to
+    return unwrapped_namespace([array]).asarray(array, copy=True)
+
+
+def _plain(a: Any, level: float) -> Any:
+    """What a loss returned beside its value, without Variables of ``level`` and as the caller's own."""
+    if isinstance(a, Variable) and a.level == level:
+        return _own(a.value)
+    if isinstance(a, ArrayObject):
+        return a._mapped(lambda c: _plain(c, level))
+    if hasattr(a, "replace") and isinstance(getattr(a, "parameters", None), Mapping):
+        return a.replace({name: _plain(p, level) for name, p in a.parameters.items()})  # a network
+    return a
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any, *, any_leaf: bool = False) -> Any:

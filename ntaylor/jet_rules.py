@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.array_object import CONSTANT, refuse_complex, whole_number
+from ntaylor.array_object import CONSTANT, check_floating_sum, refuse_complex, whole_number, without_options
 from ntaylor.namespace import MissingRule, any_true, is_array, is_complex
 from ntaylor.series import Series, add, as_series, integrate, select, solve
 
@@ -40,7 +40,7 @@ def _primal(value: Any) -> Any:
 
 
 def _zero(name: str) -> Callable[..., Any]:
-    def rule(xp: Any, order: int, *args: Any, **kwargs: Any) -> Array:
+    def rule(xp: Any, order: int, /, *args: Any, **kwargs: Any) -> Array:
         if name == "sign" and order > 0:
             refuse_complex(name, *map(_primal, args))  # z/|z| turns with z
         return getattr(xp, name)(*map(_primal, args), **{key: _primal(v) for key, v in kwargs.items()})
@@ -54,14 +54,16 @@ _LINEAR_OPTIONS = frozenset(
 
 
 def _linear(name: str) -> Callable[..., Any]:
-    def rule(xp: Any, order: int, u: Any, *args: Any, **kwargs: Any) -> Series:
+    def rule(xp: Any, order: int, u: Any, /, *args: Any, **kwargs: Any) -> Series:
         # An option such as NumPy's initial= would be added to every coefficient: only known ones pass.
-        for option in kwargs.keys() - _LINEAR_OPTIONS:
-            raise MissingRule(f"no rule for {name}({option}=…) on a Jet: leave {option} out, and select with xp.where")
+        if unknown := kwargs.keys() - _LINEAR_OPTIONS:
+            raise without_options(name, sorted(unknown))
         if not isinstance(u, Series) or any(isinstance(a, Series) for a in (*args, *kwargs.values())):
             raise MissingRule(f"no rule for {name} with a Jet in any place but the first")
         function = getattr(xp, name)
-        return _map(lambda c: function(c, *args, **kwargs), u)
+        if kwargs.get("dtype") is None:
+            return _map(lambda c: function(c, *args, **kwargs), u)
+        return _map(lambda c: check_floating_sum(name, function(c, *args, **kwargs)), u)
 
     return rule
 
@@ -71,7 +73,7 @@ def _map(function: Callable[[Array], Array], u: Series) -> Series:
 
 
 def _bilinear(name: str) -> Callable[..., Any]:
-    def rule(xp: Any, order: int, u: Any, v: Any, **kwargs: Any) -> Series:
+    def rule(xp: Any, order: int, u: Any, v: Any, /, **kwargs: Any) -> Series:
         function = getattr(xp, name)
         u, v = as_series(u), as_series(v)
 
@@ -227,23 +229,17 @@ def _extreme(name: str) -> Callable[..., Any]:
     return rule
 
 
-def _diff(
-    xp: Any, order: int, u: Any, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None
-) -> Series:
-    parts = [part for part in (prepend, u, append) if part is not None]
-    joined = RULES["concat"](xp, order, parts, axis=axis)
-    return _map(lambda c: xp.diff(c, axis=axis, n=n), joined)
-
-
 def _astype(xp: Any, order: int, u: Series, dtype: Any, **kwargs: Any) -> Any:
     if not xp.isdtype(dtype, ("real floating", "complex floating")):
         return xp.astype(u[0], dtype, **kwargs)  # locally constant
     return _map(lambda c: xp.astype(c, dtype, **kwargs), u)
 
 
-def _full_like(xp: Any, order: int, u: Any, fill_value: Any, **kwargs: Any) -> Any:
+def _full_like(xp: Any, order: int, u: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Any:
     if not isinstance(fill_value, Series):
-        return xp.full_like(_primal(u), fill_value, **kwargs)
+        return xp.full_like(_primal(u), fill_value, dtype=dtype, device=device)
+    if dtype is not None or device is not None:
+        raise MissingRule("no rule for full_like(dtype=…, device=…) of a Jet: use xp.astype on it first")
     return _map(lambda c: xp.broadcast_to(c, _primal(u).shape), fill_value)
 
 
@@ -281,7 +277,6 @@ RULES |= {
     "atan2": _atan2,
     "concat": _joining("concat"),
     "conj": _conj,
-    "diff": _diff,
     "divide": _divide,
     "full_like": _full_like,
     "getitem": _getitem,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.array_object import HELD, ArrayObject, objects_in, unwrapped_namespace
+from ntaylor.array_object import HELD, NUMPY_NAMES, ArrayObject, call_rule, objects_in, unwrapped_namespace
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.jet_rules import RULES
@@ -132,6 +132,9 @@ class Jet(ArrayObject):
     def _like(self) -> Array:
         return self.primal
 
+    def _mapped(self, function: Callable[[Any], Any]) -> Jet:
+        return type(self)([None if c is None else function(c) for c in self._series], self.order, level=self.level)
+
     @classmethod
     def _has_rule(cls, name: str) -> bool:
         return name in RULES or name in COMPOSED or name in activations.names
@@ -148,8 +151,10 @@ class Jet(ArrayObject):
     def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
         if name not in RULES:
             if name in COMPOSED:
-                return COMPOSED[name](*args, **kwargs)
-            return univariate(name, *args, **kwargs)
+                return call_rule(name, COMPOSED[name], (), args, kwargs)
+            if len(args) != 1:
+                raise TypeError(f"{name} takes one array and nothing else, got {len(args)}")
+            return univariate(name, args[0], **kwargs)
         order = min(a.order for a in objects_in((*args, *kwargs.values())) if isinstance(a, Jet) and a.level == level)
         seen: list[Any] = []
 
@@ -164,7 +169,7 @@ class Jet(ArrayObject):
 
         opened_args = [opened(a) for a in args]
         opened_kwargs = {key: opened(v) for key, v in kwargs.items()}
-        result = RULES[name](unwrapped_namespace(seen), order, *opened_args, **opened_kwargs)
+        result = call_rule(name, RULES[name], (unwrapped_namespace(seen), order), opened_args, opened_kwargs)
         return cls._closed(result, order, level)
 
     @classmethod
@@ -218,8 +223,13 @@ def register(name: str, rule: Callable[..., Any], *, replace: bool = False) -> N
     ``rule(xp, order, *args, **kwargs)`` gets each jet as a :class:`ntaylor.series.Series` of Taylor
     coefficients and everything else as the caller passed it, and returns a Series (or a plain array,
     where the operation is locally constant, or a tuple of them). Raises ValueError for a name that has
-    a rule, unless ``replace=True``.
+    a rule, unless ``replace=True``, and for a name of NumPy's that differs from the standard's.
     """
+    if name in NUMPY_NAMES:
+        raise ValueError(
+            f"{name!r} is NumPy's name for {NUMPY_NAMES[name]!r}, under which np.{name} is looked up too: register "
+            f"{NUMPY_NAMES[name]!r}"
+        )
     if Jet._has_rule(name) and not replace:
         raise ValueError(f"jets already have a rule for {name!r}; pass replace=True to change it")
     RULES[name] = rule

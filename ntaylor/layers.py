@@ -220,7 +220,9 @@ def _outer_per_sample(xp: Any, u: Coefficients, z: Coefficients, shape: tuple[in
 class Activate(Layer):
     """An activation of ``nt.activations``, by name or as an Activation; learnable ones have parameters.
 
-    A parameter is a scalar that all features share, or an array (features,).
+    A parameter is a scalar that all features share, or an array (features,). Output coefficients have the batch
+    even where none of them depends on the point, as u_1² of u² along a shared direction: their cotangents must
+    come one a point, for (3.2) multiplies them by coefficients of f′(u) that differ from point to point.
     """
 
     def __init__(self, activation: str | activations.Activation, parameters: Mapping[str, Array] | None = None):

@@ -26,6 +26,7 @@ __all__ = [
     "is_array",
     "is_complex",
     "near_names",
+    "number_like",
     "special",
     "sum_to_shape",
 ]
@@ -137,6 +138,13 @@ def as_floating(value: Any, name: str) -> Array:
             f"Pass {name}.astype(float) (or xp.astype({name}, xp.float64))"
         )
     return value
+
+
+def number_like(value: float, like: Array) -> Array:
+    """A Python number as an array () of the library, dtype and device of ``like``."""
+    while hasattr(like, "_like"):  # a jet or a variable: what counts is the array inside
+        like = like._like
+    return array_namespace(like).full((), value, dtype=like.dtype, device=array_api_compat.device(like))
 
 
 def check_same_kind(**named: Array) -> None:

@@ -26,7 +26,9 @@ from ntaylor.namespace import (
     check_same_kind,
     describe,
     is_array,
+    is_complex,
     near_names,
+    number_like,
 )
 
 __all__ = ["MLP", "is_network"]
@@ -40,7 +42,10 @@ class MLP(Chain):
 
     ``net(x)`` maps (…, batch, d) to (…, batch, m). A network of one input also takes a batch of scalars
     (batch,), or one scalar, and then gives (batch,) if it has one output, (batch, m) otherwise.
-    ``net.parameters`` is a flat dict of arrays; ``net.replace(parameters)`` is the same network with others.
+    A Python float takes the dtype and library of the parameters.
+
+    ``net.parameters`` is a plain, flat dict of the arrays. Assigning into it does not change the network, whose
+    layers hold the arrays; ``net = net.replace(parameters)`` makes the same network with others.
     """
 
     @classmethod
@@ -73,9 +78,10 @@ class MLP(Chain):
         bias: whether dense layers have one.
         residual: hidden layers of equal width become u + activation(dense(u)).
         gated: the "modified MLP" of :class:`Gated`; all hidden widths must be equal.
-        odd: make the network an odd function of its input, net(x) − net(−x).
+        odd: make the network an odd function of its input, net(x) − net(−x); ranges must be (−a, a).
         fourier: (count, scale) for random Fourier features with frequencies from N(0, scale²).
-        periods: one period, or None, per input: see :class:`Periodic`.
+        periods: one period, or None, per input, in the units of x whatever ``input_range`` is: see
+            :class:`Periodic`.
         input_range, output_range: (low, high) that is mapped to, or from, [−1, 1].
 
         Raises TypeError for options of the wrong kind, ValueError for widths or options that do not fit together.
@@ -87,11 +93,14 @@ class MLP(Chain):
             raise ValueError("pass residual=True or gated=True, not both")
         if fourier is not None and periods is not None:
             raise ValueError("pass fourier= or periods=, not both")
+        if odd:
+            _check_odd(widths[0], "input_range", input_range)
+            _check_odd(widths[-1], "output_range", output_range)
         build = _Builder.of(xp, dtype, device, seed, activations.get(activation), bias)
         features = [
             *build.from_range(widths[0], input_range),
             *build.fourier(widths[0], fourier),
-            *build.periodic(widths[0], periods),
+            *build.periodic(widths[0], periods, input_range),
         ]
         width = _width_out(features, widths[0])
         hidden = (build.gated if gated else build.residual if residual else build.plain)([width, *widths[1:-1]])
@@ -128,7 +137,25 @@ class MLP(Chain):
         # Parameters that depend on the jet's variable too are coefficients' equals: then x is an array to them.
         if isinstance(x, Jet) and all(p.level < x.level for p in objects_in(self.parameters.values())):
             return Jet(self.propagate(x._series, x.order), x.order, level=x.level)
-        return self.propagate([as_floating(x, "x")], 0)[0]
+        return self.propagate([self.point(x)], 0)[0]
+
+    def point(self, x: Any) -> Array:
+        """``x`` as a floating array with as many features as the network takes; a Python float in its dtype.
+
+        Raises ValueError for other shapes, TypeError for what has no floating dtype.
+        """
+        if type(x) in (float, complex) and self.parameters:
+            parameter = next(iter(self.parameters.values()))
+            x = number_like(x, parameter) if type(x) is float or is_complex(parameter) else x
+        x = as_floating(x, "x")
+        if not (x.ndim < 2 and self.width_in == 1) and (x.ndim == 0 or x.shape[-1] != self.width_in):
+            hint = ""
+            if self.width_in == 1:
+                hint = "; for a batch of scalars pass x of shape (batch,) or (batch, 1)"
+            elif x.ndim < 2:
+                hint = f": pass x of shape (batch, {self.width_in}), or ({self.width_in},) for one point"
+            raise ValueError(f"the network takes {self.width_in} features in the last axis, x is a {describe(x)}{hint}")
+        return x
 
     def propagate(self, coefficients: Coefficients, order: int) -> Coefficients:
         """Taylor coefficients of the output, up to ``order``, from those of the input.
@@ -139,13 +166,8 @@ class MLP(Chain):
 
         Raises ValueError for shapes that do not fit, TypeError for libraries or dtypes mixed.
         """
-        x = coefficients[0]
+        x = self.point(coefficients[0])
         scalars = x.ndim < 2 and self.width_in == 1
-        if not scalars and (x.ndim == 0 or x.shape[-1] != self.width_in):
-            raise ValueError(
-                f"the network takes {self.width_in} features in the last axis, x is a {describe(x)}"
-                + ("; for a batch of scalars pass x of shape (batch,) or (batch, 1)" if self.width_in == 1 else "")
-            )
         named = {f"net.parameters[{name!r}]": p for name, p in self.parameters.items()}
         check_same_kind(x=x, **dict(list(named.items())[:1]))
         series = {f"coefficient {k}": c for k, c in enumerate(coefficients) if k and c is not None}
@@ -299,11 +321,12 @@ class _Builder:
             raise TypeError(
                 f"fourier takes (count, scale), an integer and a number, such as fourier=(64, 1.0); got {option!r}"
             ) from None
-        if count < 1:
-            raise ValueError(f"fourier takes (count, scale) with a count >= 1; got {option}")
+        if count < 1 or not 0 < scale < math.inf:
+            raise ValueError(f"fourier takes (count, scale) with a count >= 1 and a finite scale > 0; got {option}")
         return [FourierFeatures(self.array(self.rng.standard_normal((width, count)) * scale))]
 
-    def periodic(self, width: int, option: Any) -> list[Layer]:
+    def periodic(self, width: int, option: Any, input_range: Any) -> list[Layer]:
+        """Periods are in the units of x; the layer sees x after ``from_range``."""
         if option is None:
             return []
         if isinstance(option, str) or not hasattr(option, "__len__"):
@@ -313,7 +336,14 @@ class _Builder:
             )
         if len(option) != width:
             raise ValueError(f"periods has {len(option)} entries for {width} inputs; pass one per input")
-        return [Periodic(option)]
+        layer = Periodic(option)
+        if input_range is None:
+            return [layer]
+        import numpy
+
+        low, high = _bounds("input_range", width, input_range)
+        factors = numpy.broadcast_to(2 / (high - low), (width,))
+        return [Periodic([None if p is None else float(p * f) for p, f in zip(option, factors, strict=True)])]
 
     def from_range(self, width: int, option: Any) -> list[Layer]:
         """[low, high] to [−1, 1]."""
@@ -342,9 +372,22 @@ def _bounds(name: str, width: int, option: Any) -> tuple[Any, Any]:
         ) from None
     if any(bound.shape not in ((), (1,), (width,)) for bound in (low, high)):
         raise ValueError(f"{name} has bounds of shapes {low.shape} and {high.shape} for {width} features; got {option}")
-    if not numpy.all(low < high):
-        raise ValueError(f"{name} takes (low, high) with low < high everywhere; got {option}")
+    if not (numpy.all(low < high) and numpy.all(numpy.isfinite(high - low))):
+        raise ValueError(f"{name} takes (low, high), finite, with low < high everywhere; got {option}")
     return low, high
+
+
+def _check_odd(width: int, name: str, option: Any) -> None:
+    """Raise ValueError unless the range is none, or one that an odd function maps from or to itself."""
+    import numpy
+
+    if option is None:
+        return
+    low, high = _bounds(name, width, option)
+    if not numpy.all(low == -high):
+        raise ValueError(
+            f"an odd network needs {name}=(-a, a), symmetric about 0; got {option}: pass such a range, or odd=False"
+        )
 
 
 def is_network(f: Any) -> bool:

@@ -5,6 +5,7 @@ f′(u), Taylor coefficients both (``docs/theory.md`` sections 3 and 4, whose eq
 ``activations`` cites). A learnable function's rule takes its parameters too and returns a third thing, the
 series of ∂f(u)/∂parameter by name.
 
+The factories, such as ``power(p)``, give partials of functions of this file, which can be pickled.
 Where the closing relation would cancel in coefficient 0, the accurate value is passed as w0
 (``series.solve``): every higher coefficient inherits its relative accuracy.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from ntaylor.namespace import is_complex, special
@@ -260,12 +261,12 @@ def log1p(u: Series, xp: Any) -> Pair:
 
 def scaled_log(base_name: str, base: float) -> Callable[..., Pair]:
     """(4.8): the logarithm to another base, by the namespace's own ``base_name`` in coefficient 0."""
+    return partial(_scaled_log, base_name=base_name, base=base)
 
-    def rule(u: Series, xp: Any) -> Pair:
-        v, w = log(u, xp)
-        return starting(getattr(xp, base_name)(u[0]), v * (1 / math.log(base))), w * (1 / math.log(base))
 
-    return rule
+def _scaled_log(u: Series, xp: Any, *, base_name: str, base: float) -> Pair:
+    v, w = log(u, xp)
+    return starting(getattr(xp, base_name)(u[0]), v * (1 / math.log(base))), w * (1 / math.log(base))
 
 
 def sqrt(u: Series, xp: Any) -> Pair:
@@ -312,49 +313,49 @@ def adaptive_tanh(u: Series, xp: Any, a: Array) -> tuple[Series, Series, dict[st
 
 def relu_power(p: int) -> Callable[..., Pair]:
     """max(u, 0)^p, equation (4.12): at the kink the left branch."""
+    return partial(_relu_power, p=p)
 
-    def rule(u: Series, xp: Any) -> Pair:
-        active = u[0] > 0
-        zero = Series([u[0] * 0])
-        one = Series([u[0] * 0 + 1])
-        # The power of the other branch is clipped so that it cannot overflow where unused.
-        clipped = starting(xp.where(active, u[0], u[0] * 0), u)
-        slope = one if p == 1 else p * clipped ** (p - 1)
-        return select(xp.where, active, clipped**p, zero), select(xp.where, active, slope, zero)
 
-    return rule
+def _relu_power(u: Series, xp: Any, *, p: int) -> Pair:
+    active = u[0] > 0
+    zero = Series([u[0] * 0])
+    one = Series([u[0] * 0 + 1])
+    # The power of the other branch is clipped so that it cannot overflow where unused.
+    clipped = starting(xp.where(active, u[0], u[0] * 0), u)
+    slope = one if p == 1 else p * clipped ** (p - 1)
+    return select(xp.where, active, clipped**p, zero), select(xp.where, active, slope, zero)
 
 
 def elu(alpha: float) -> Callable[..., Pair]:
     """u for u > 0, α(e^u − 1) otherwise, equation (4.12): at the kink the left branch."""
+    return partial(_elu, alpha=alpha)
 
-    def rule(u: Series, xp: Any) -> Pair:
-        positive = u[0] > 0
-        # The exponential of the other branch is clipped so that it cannot overflow where unused.
-        clipped = starting(xp.where(positive, u[0] * 0, u[0]), u)
-        v, w = expm1(clipped, xp)
-        one = Series([u[0] * 0 + 1])
-        return select(xp.where, positive, u, v * alpha), select(xp.where, positive, one, w * alpha)
 
-    return rule
+def _elu(u: Series, xp: Any, *, alpha: float) -> Pair:
+    positive = u[0] > 0
+    # The exponential of the other branch is clipped so that it cannot overflow where unused.
+    clipped = starting(xp.where(positive, u[0] * 0, u[0]), u)
+    v, w = expm1(clipped, xp)
+    one = Series([u[0] * 0 + 1])
+    return select(xp.where, positive, u, v * alpha), select(xp.where, positive, one, w * alpha)
 
 
 def power(p: float) -> Callable[..., Pair]:
     """u^p for any p, equation (4.9); where u = 0 see :func:`whole_power`."""
+    return partial(_power, p=p)
 
-    def rule(u: Series, xp: Any) -> Pair:
-        v0 = xp.pow(u[0], u[0] * 0 + p)
-        return solve(u, v0, lambda v: p * v / u)
 
-    return rule
+def _power(u: Series, xp: Any, *, p: float) -> Pair:
+    v0 = xp.pow(u[0], u[0] * 0 + p)
+    return solve(u, v0, lambda v: p * v / u)
 
 
 def whole_power(p: int) -> Callable[..., Pair]:
     """u^p for a whole p >= 0, by products (2.1), which hold at u = 0 too."""
+    return partial(_whole_power, p=p)
 
-    def rule(u: Series, xp: Any) -> Pair:
-        if p == 0:
-            return Series([u[0] * 0 + 1]), Series([u[0] * 0])
-        return u**p, Series([u[0] * 0 + 1]) if p == 1 else p * u ** (p - 1)
 
-    return rule
+def _whole_power(u: Series, xp: Any, *, p: int) -> Pair:
+    if p == 0:
+        return Series([u[0] * 0 + 1]), Series([u[0] * 0])
+    return u**p, Series([u[0] * 0 + 1]) if p == 1 else p * u ** (p - 1)

@@ -54,13 +54,33 @@ class Series:
     """The Taylor coefficients u_0, u_1, … of a function of one scalar t.
 
     ``known`` are the leading coefficients; ``rule(k)`` makes coefficient k of the others and may use
-    any lower one. Without a rule the others are structural zeros. Operators are the arithmetic of
-    power series; anything that is not a Series acts as a constant.
+    any lower one. Without a rule the others are structural zeros.
+
+    This is what the pair rules of ``nt.activations.register`` are written with:
+
+    - ``u + v``, ``u - v``, ``-u``, ``u * v``, ``u / v`` are the arithmetic of power series, and ``u**p`` takes a
+      whole p >= 1. A number or an array in place of u or v acts as a constant.
+    - ``u[k]`` is the Taylor coefficient k, an array, or ``None`` where it is absent; ``u[0]`` is the value, always
+      there, to which functions of ``xp`` apply. They do not apply to a Series: other functions of a series come
+      from their own rules, ``v, w, _ = nt.activations.get("sin").pair(u, xp, 0)`` for sin u and cos u.
+    - ``u.derivative()`` is the series of u′, ``u.truncated(n)`` the list of coefficients 0..n.
     """
 
     __slots__ = ("_known", "_rule")
-    # An array on the left of an operator must leave the operation to us, not broadcast over us.
-    __array_ufunc__ = None
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        # An array on the left of an operator leaves the operation to us, and does not broadcast over us.
+        reflected = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "true_divide": "truediv"}
+        name = reflected.get(ufunc.__name__)
+        if name is not None and method == "__call__" and not options:
+            left, right = inputs
+            if isinstance(left, Series):
+                return getattr(left, f"__{name}__")(right)
+            return getattr(right, f"__r{name}__")(left)
+        raise TypeError(
+            f"{ufunc.__name__} does not apply to a Series, which has + - * / and whole powers. Apply it to the value "
+            f"u[0], or use its own rule: v, w, _ = nt.activations.get({ufunc.__name__!r}).pair(u, xp, 0)"
+        )
 
     def __init__(self, known: Sequence[Coefficient], rule: Callable[[int], Coefficient] | None = None):
         self._known = list(known)

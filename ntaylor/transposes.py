@@ -11,13 +11,24 @@ Operations made of others are those of ``composed``.
 
 from __future__ import annotations
 
+import cmath
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
+
 from ntaylor import activations
-from ntaylor.array_object import ArrayObject, refuse_complex, unwrapped_namespace, whole_number
+from ntaylor.array_object import (
+    ArrayObject,
+    apply,
+    check_floating_sum,
+    innermost,
+    refuse_complex,
+    unwrapped_namespace,
+    whole_number,
+)
 from ntaylor.namespace import MissingRule, is_array, is_complex, sum_to_shape
 from ntaylor.series import Series
 
@@ -85,8 +96,17 @@ def _pow(xp: Any, a: Any, b: Any) -> Rule:
     return value, [
         # Where b = 0 the derivative is 0, also at a = 0.
         lambda y: sum_to_shape(zero_unless(xp, b != 0, y * b * xp.pow(a, xp.where(b == 0, b + 1, b) - 1)), _shape(a)),
-        lambda y: sum_to_shape(y * value * (xp.log(a) if is_array(a) else math.log(a)), _shape(b)),
+        lambda y: sum_to_shape(y * value * _log_or_zero(xp, a), _shape(b)),
     ]
+
+
+def _log_or_zero(xp: Any, a: Any) -> Any:
+    """log a, and 0 where a = 0: the derivative 0**b log 0 of 0**b is 0."""
+    if is_array(a):
+        return xp.log(xp.where(a == 0, xp.ones_like(a), a))
+    if isinstance(a, complex):
+        return cmath.log(a or 1.0)
+    return math.log(a or 1.0) if a >= 0 else math.nan
 
 
 def _atan2(xp: Any, y: Any, x: Any) -> Any:
@@ -141,7 +161,8 @@ def _spread(xp: Any, y: Array, shape: tuple[int, ...], axis: Any) -> Array:
 
 
 def _sum(xp: Any, a: Any, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Rule:
-    return xp.sum(a, axis=axis, dtype=dtype, keepdims=keepdims), [lambda y: _spread(xp, y, a.shape, axis)]
+    value = check_floating_sum("sum", xp.sum(a, axis=axis, dtype=dtype, keepdims=keepdims))
+    return value, [lambda y: _spread(xp, y, a.shape, axis)]
 
 
 def _mean(xp: Any, a: Any, *, axis: Any = None, keepdims: bool = False) -> Rule:
@@ -162,13 +183,15 @@ def _extreme(name: str) -> Callable[..., Rule]:
     return rule
 
 
-def _cumulative_sum(xp: Any, a: Any, *, axis: int | None = None) -> Rule:
+def _cumulative_sum(xp: Any, a: Any, *, axis: int | None = None, dtype: Any = None) -> Rule:
+    if axis is None and a.ndim != 1:
+        raise ValueError(f"cumulative_sum of an array of shape {a.shape} needs axis=…")
     along = 0 if axis is None else axis
 
     def transpose(y: Array) -> Array:
         return xp.flip(xp.cumulative_sum(xp.flip(y, axis=along), axis=along), axis=along)
 
-    return xp.cumulative_sum(a, axis=along), [transpose]
+    return check_floating_sum("cumulative_sum", xp.cumulative_sum(a, axis=along, dtype=dtype)), [transpose]
 
 
 def _permute(xp: Any, a: Any, axes: Sequence[int]) -> Rule:
@@ -177,19 +200,25 @@ def _permute(xp: Any, a: Any, axes: Sequence[int]) -> Rule:
     return xp.permute_dims(a, axes), [lambda y: xp.permute_dims(y, inverse)]
 
 
-def _reshaping(name: str) -> Callable[..., Rule]:
-    def rule(xp: Any, a: Any, *args: Any, **kwargs: Any) -> Rule:
-        return getattr(xp, name)(a, *args, **kwargs), [lambda y: xp.reshape(y, a.shape)]
-
-    return rule
+def _reshape(xp: Any, a: Any, shape: Any, *, copy: bool | None = None) -> Rule:
+    options = {} if copy is None else {"copy": copy}
+    return xp.reshape(a, shape, **options), [lambda y: xp.reshape(y, a.shape)]
 
 
-def _own_inverse(name: str) -> Callable[..., Rule]:
-    def rule(xp: Any, a: Any, **kwargs: Any) -> Rule:
-        function = getattr(xp, name)
-        return function(a, **kwargs), [lambda y: function(y, **kwargs)]
+def _expand_dims(xp: Any, a: Any, *, axis: int = 0) -> Rule:
+    return xp.expand_dims(a, axis=axis), [lambda y: xp.reshape(y, a.shape)]
 
-    return rule
+
+def _squeeze(xp: Any, a: Any, axis: Any) -> Rule:
+    return xp.squeeze(a, axis=axis), [lambda y: xp.reshape(y, a.shape)]
+
+
+def _flip(xp: Any, a: Any, *, axis: Any = None) -> Rule:
+    return xp.flip(a, axis=axis), [lambda y: xp.flip(y, axis=axis)]
+
+
+def _matrix_transpose(xp: Any, a: Any) -> Rule:
+    return xp.matrix_transpose(a), [xp.matrix_transpose]
 
 
 def _moveaxis(xp: Any, a: Any, source: Any, destination: Any) -> Rule:
@@ -197,6 +226,7 @@ def _moveaxis(xp: Any, a: Any, source: Any, destination: Any) -> Rule:
 
 
 def _roll(xp: Any, a: Any, shift: Any, *, axis: Any = None) -> Rule:
+    shift = whole_number(shift)
     back = -shift if isinstance(shift, int) else tuple(-s for s in shift)
     return xp.roll(a, shift, axis=axis), [lambda y: xp.roll(y, back, axis=axis)]
 
@@ -235,47 +265,82 @@ def _stack(xp: Any, arrays: Sequence[Any], *, axis: int = 0) -> Rule:
 
 def _getitem(xp: Any, a: Any, key: Any) -> Rule:
     parts = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(p, list) or (is_array(p) and not xp.isdtype(p.dtype, "bool")) for p in parts):
-        # Repeated entries of an index array would overwrite each other in the transpose.
-        raise MissingRule(
-            "no gradient for indexing with an integer array: use xp.take(a, indices, axis=…), slices or a mask"
-        )
+    plain = unwrapped_namespace([innermost(a)])
+    by_array = any(is_array(p) and not plain.isdtype(p.dtype, "bool") for p in parts)
+    if by_array and not hasattr(plain, "searchsorted"):
+        raise MissingRule("no gradient for indexing with an integer array here: use xp.take(a, indices, axis=…)")
 
     def transpose(y: Array) -> Array:
-        if not isinstance(y, ArrayObject):
+        if isinstance(y, numpy.ndarray) and by_array:
+            return _numpy_added_at(xp.zeros_like(a), key, y)
+        if not by_array and not isinstance(y, ArrayObject):
             full = xp.zeros_like(a)
             full[key] = y
             return full
-        # Of an object nothing can be assigned to: gather from [0, *y] instead.
-        plain = unwrapped_namespace([_innermost(y)])
+        # Repeated entries would overwrite each other in an assignment, and to an object nothing can be assigned.
         places = plain.reshape(plain.reshape(plain.arange(a.size), a.shape)[key], (-1,))
-        source = plain.zeros(a.size, dtype=places.dtype)
-        source[places] = plain.arange(1, y.size + 1)
         own = unwrapped_namespace([y])
-        flat = own.reshape(y, (-1,))
-        return own.reshape(own.take(own.concat([flat[:1] * 0, flat]), source, axis=0), a.shape)
+        return own.reshape(_added_at(plain, places, own.reshape(y, (-1,)), a.size), a.shape)
 
     return a[key], [transpose]
 
 
-def _innermost(a: Any) -> Array:
-    while isinstance(a, ArrayObject):
-        a = a._like
-    return a
+def _numpy_added_at(full: numpy.ndarray, key: Any, y: Array) -> Array:
+    numpy.add.at(full, key, y)
+    return full
+
+
+def _added_at(plain: Any, places: Array, y: Array, size: int) -> Array:
+    """Zeros of ``size`` with y[i] added at places[i], by gathering: row r of a table lists the i with places[i] = r."""
+    own = unwrapped_namespace([y])
+    order = plain.argsort(places)
+    ordered, rows = plain.take(places, order, axis=0), plain.arange(size)
+    first, end = (plain.searchsorted(ordered, rows, side=side) for side in ("left", "right"))
+    most = int(plain.max(end - first)) if y.size and size else 1
+    column = first[:, None] + plain.arange(most)[None, :]
+    # The entry after the last is a zero, for what is not there.
+    order = plain.concat([order, plain.asarray([y.size], dtype=order.dtype)])
+    table = plain.where(column < end[:, None], column, y.size)
+    padded = own.concat([y, own.sum(y[:0], axis=0, keepdims=True)])
+    gathered = own.take(padded, plain.take(order, plain.reshape(table, (-1,)), axis=0), axis=0)
+    return own.sum(own.reshape(gathered, (size, most)), axis=1)
 
 
 def _take(xp: Any, a: Any, indices: Any, *, axis: int | None = None) -> Rule:
-    if not is_array(indices) or indices.ndim != 1 or (axis is None and a.ndim != 1):
-        raise MissingRule("no gradient for this take: it needs a 1-d array of indices, and axis= unless a is 1-d")
+    if not is_array(indices):
+        indices = unwrapped_namespace([innermost(a)]).asarray(indices)
     along = 0 if axis is None else axis % a.ndim
+    rows = xp.reshape(a, (-1,)) if axis is None and a.ndim != 1 else a
+    shape = (*rows.shape[:along], *indices.shape, *rows.shape[along + 1 :])
+    places = indices if indices.ndim == 1 else unwrapped_namespace([indices]).reshape(indices, (-1,))
+    value = xp.take(rows, places, axis=along)
 
     def transpose(y: Array) -> Array:
-        # One row an index: a matrix product adds up repeated ones, which assignment would not.
-        length = a.shape[along]
-        selected = (indices % length)[:, None] == xp.arange(length)[None, :]
-        return xp.moveaxis(xp.moveaxis(y, along, -1) @ xp.astype(selected, a.dtype), -1, along)
+        y = y if indices.ndim == 1 else xp.reshape(y, value.shape)
+        if isinstance(y, numpy.ndarray):
+            full = _numpy_added_at(xp.zeros_like(rows), (slice(None),) * along + (places,), y)
+        else:
+            # One row an index: a matrix product adds up repeated ones, which assignment would not.
+            length = rows.shape[along]
+            selected = (places % length)[:, None] == xp.arange(length)[None, :]
+            full = xp.moveaxis(xp.moveaxis(y, along, -1) @ xp.astype(selected, a.dtype), -1, along)
+        return full if rows is a else xp.reshape(full, a.shape)
 
-    return xp.take(a, indices, axis=along), [transpose]
+    return value if indices.ndim == 1 else xp.reshape(value, shape), [transpose]
+
+
+def _vector_norm(xp: Any, a: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Rule:  # noqa: A002
+    """Of a zero vector, which has no derivative, the 0 among its subgradients: as of abs."""
+    if isinstance(a, ArrayObject) or ord != 2:
+        value = apply("vector_norm", (a,), {"axis": axis, "keepdims": keepdims, "ord": ord})
+    else:
+        value = xp.sqrt(xp.sum(xp.real(a * xp.conj(a)) if is_complex(a) else a * a, axis=axis, keepdims=keepdims))
+
+    def transpose(y: Array) -> Array:
+        share = y / xp.where(value == 0, xp.ones_like(value), value)
+        return _spread(xp, share, a.shape, axis) * (xp.conj(a) if is_complex(a) else a)
+
+    return value, [transpose]
 
 
 def _matmul(xp: Any, a: Any, b: Any) -> Rule:
@@ -307,13 +372,13 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "conj": _conj,
     "cumulative_sum": _cumulative_sum,
     "divide": _elementwise(_divide),
-    "expand_dims": _reshaping("expand_dims"),
-    "flip": _own_inverse("flip"),
+    "expand_dims": _expand_dims,
+    "flip": _flip,
     "full_like": _full_like,
     "getitem": _getitem,
     "imag": _imag,
     "matmul": _matmul,
-    "matrix_transpose": _own_inverse("matrix_transpose"),
+    "matrix_transpose": _matrix_transpose,
     "max": _extreme("max"),
     "maximum": _elementwise(_maximum),
     "mean": _mean,
@@ -327,12 +392,13 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "pow": _pow,
     "real": _real,
     "remainder": _elementwise(_remainder),
-    "reshape": _reshaping("reshape"),
+    "reshape": _reshape,
     "roll": _roll,
-    "squeeze": _reshaping("squeeze"),
+    "squeeze": _squeeze,
     "stack": _stack,
     "subtract": _elementwise(lambda _, a, b: (a - b, lambda y: y, lambda y: -y)),
     "sum": _sum,
     "take": _take,
+    "vector_norm": _vector_norm,
     "where": _where,
 }

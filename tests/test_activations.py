@@ -567,6 +567,98 @@ def test_what_register_refuses(table):
     assert activations.get("tanh") is replaced
 
 
+def both(u, _):
+    return u, 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("x", {"pair": 3}), r"pair= takes a function; got 3 \(int\)"),
+        (("x", {"pair": 0}), r"pair= takes a function; got 0"),
+        (("x", {"derivatives": []}), "derivatives= takes a function"),
+        (("x", {"ode": both, "primal": 1.0}), "primal= takes a function"),
+        ((3, {"pair": both}), "register takes a name first.*got 3"),
+        (("", {"pair": both}), "register takes a name first"),
+    ],
+)
+def test_what_register_does_not_take(table, arguments, message):
+    before = dict(table)
+    with pytest.raises(TypeError, match=message):
+        activations.register(arguments[0], **arguments[1])
+    assert table == before
+
+
+def test_the_examples_of_the_module_run(table):
+    """All three descriptions, and how a registered function is called on an array."""
+    import doctest
+
+    found = doctest.testmod(activations)
+    assert found.attempted > 5
+    assert not found.failed
+    scipy_special = pytest.importorskip("scipy.special")
+    x, h = np.asarray([2.0]), 1e-5
+    activations.register("j0", derivatives=lambda u0, order, _: [scipy_special.jvp(0, u0, m) for m in range(order + 1)])
+    slope = nt.derivatives(lambda x: scipy_special.j0(x), x, 1)[1]
+    np.testing.assert_allclose(slope, (scipy_special.j0(x + h) - scipy_special.j0(x - h)) / (2 * h), atol=1e-9)
+    for name in ("cubic", "cbrt"):
+        activation, u = activations.get(name), Series([np.asarray([0.7]), np.asarray([1.0])])
+        v, w, _ = activation.pair(u, np, 2)
+        np.testing.assert_allclose(v[1], w[0])
+
+
+def test_a_function_of_the_namespace_does_not_apply_to_a_series(table):
+    activations.register("bad", pair=lambda u, xp: (xp.sin(u), xp.cos(u)))
+    with pytest.raises(TypeError, match=r"sin does not apply to a Series.*activations\.get\('sin'\)\.pair"):
+        nt.derivatives(lambda x: x.__array_namespace__().bad(x), np.ones(2), 1)
+    array, u = np.asarray([2.0, 3.0]), Series([np.asarray([1.0, 4.0])])
+    for got, expected in (
+        (array + u, [3, 7]),
+        (array - u, [1, -1]),
+        (array * u, [2, 12]),
+        (array / u, [2, 0.75]),
+        (np.float64(2) * u, [2, 8]),
+        (np.divide(u, array), [0.5, 4 / 3]),
+        (np.multiply(u, u), [1, 16]),
+    ):
+        assert isinstance(got, Series)
+        np.testing.assert_allclose(got[0], expected)
+
+
+def test_a_learnable_rule_without_partials_is_told_what_to_return(table):
+    activations.register("q", pair=lambda u, _, a: (a * u * u, 2 * a * u), parameters={"a": 1.0})
+    net = nt.MLP.create([1, 3, 1], "q", seed=0)
+    x = np.asarray([0.3, 0.8])
+    assert nt.derivatives(net, x, 1).shape == (2, 2)
+    with pytest.raises(TypeError, match=r"rule of q gave no partial for its parameter 'a'.*return \(v, w, {'a': …}\)"):
+        nt.value_and_grad(lambda p: np.sum(net.replace(p)(x)))(net.parameters)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: activations.power(3),
+        lambda: activations.power(0),
+        lambda: activations.power(-2),
+        lambda: activations.power(0.5),
+        lambda: activations.relu_power(7),
+        lambda: activations.elu(0.5),
+    ],
+)
+def test_made_activations_and_networks_of_them_can_be_pickled(make):
+    import pickle
+
+    activation = make()
+    u = Series([np.asarray([0.7, 1.2]), np.asarray([1.0, 2.0])])
+    other = pickle.loads(pickle.dumps(activation))
+    for a, b in zip(other.pair(u, np, 2)[:2], activation.pair(u, np, 2)[:2], strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+    net = nt.MLP.create([1, 3, 1], activation, seed=0)
+    net = net.replace({name: abs(p) for name, p in net.parameters.items()})
+    x = np.asarray([[0.4]])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(net))(x), net(x))
+
+
 def test_a_rule_that_returns_no_pair_is_named(table):
     activations.register("lost", pair=lambda u, _: u)
     with pytest.raises(TypeError, match=r"rule of lost must return \(v, w\).*it returned Series"):

@@ -153,3 +153,21 @@ def test_value_and_grad_takes_a_function():
         TypeError, match=r"takes the loss, a function of the parameters; got int.*\(loss\)\(parameters\)"
     ):
         nt.value_and_grad(3)
+
+
+def test_functions_that_return_no_floating_values_are_refused():
+    x = np.asarray([0.5, -1.0])
+    for f, came in (
+        (lambda x: x > 0, r"a numpy array of shape \(2,\) and dtype bool"),
+        (lambda x: np.asarray([1, 2]), r"a numpy array of shape \(2,\) and dtype int"),
+        (lambda x: True, "True"),
+    ):
+        for verb in (nt.derivatives, nt.jet):
+            for order in (0, 2):
+                with pytest.raises(TypeError, match=f"f must return floating values, it returned {came}"):
+                    verb(f, x, order)
+
+
+def test_a_direction_that_is_no_array_is_told_the_dtype():
+    with pytest.raises(TypeError, match=r"got list: pass xp\.asarray\(direction, dtype=x\.dtype\)"):
+        nt.derivatives(np.sin, np.ones((3, 2)), 1, [1, 0])

@@ -72,7 +72,7 @@ CASES = {
         ["x has shape (4, 3)", "3 coordinates", "direction=xp.asarray([1.0, 0.0, 0.0])", "xp.reshape(x, (-1,))"],
     ),
     "no direction, network": (lambda: nt.derivatives(NET3, POINTS[0], 2), ValueError, ["3 coordinates", "direction="]),
-    "one number for three": (lambda: nt.derivatives(NET3, 0.5, 2), ValueError, ["shape (batch, d)"]),
+    "one number for three": (lambda: nt.derivatives(NET3, 0.5, 2), ValueError, ["shape (batch, 3)"]),
     "direction of another shape": (
         lambda: nt.derivatives(NET3, POINTS, 2, np.ones(2)),
         ValueError,
@@ -86,7 +86,7 @@ CASES = {
     "direction as a list": (
         lambda: nt.derivatives(NET3, POINTS, 2, [1.0, 0.0, 0.0]),
         TypeError,
-        ["direction must be an array like x", "list", "xp.asarray(direction)"],
+        ["direction must be an array like x", "list", "xp.asarray(direction, dtype=x.dtype)"],
     ),
     "x of another width": (
         lambda: nt.derivatives(NET3, np.ones((4, 2)), 2, np.ones(2)),
@@ -191,6 +191,26 @@ CASES = {
         lambda: nt.value_and_grad(lambda p: np.sum(p * 1.5))(np.asarray([1, 2])),
         TypeError,
         ["parameter must have a floating dtype", "Pass parameter.astype(float)"],
+    ),
+    "an operation over lists": (
+        lambda: nt.derivatives(lambda x: np.sum([x, x]), X, 1),
+        TypeError,
+        ["plain NumPy array", "np.stack([a, b])"],
+    ),
+    "into a plain array": (
+        lambda: nt.derivatives(lambda x: np.zeros(2).__iadd__(x), X, 1),
+        nt.MissingRule,
+        ["np.add(out=…)", "r += u", "a Jet into a plain array", "write r = r + u"],
+    ),
+    "a number out of a jet": (
+        lambda: nt.derivatives(lambda x: float(x[0]), X, 1),
+        TypeError,
+        ["Python float", "xp.where", "To print it"],
+    ),
+    "too many arguments": (
+        lambda: nt.derivatives(lambda x: x.__array_namespace__().add(x), X, 1),
+        nt.MissingRule,
+        ["no rule for add with these arguments", "it takes u, v"],
     ),
     "no coefficients": (lambda: nt.Jet([]), ValueError, ["the primal first", "got none"]),
     "an absent primal": (lambda: nt.Jet([None, X]), ValueError, ["the primal first", "the first is None"]),

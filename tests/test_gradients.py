@@ -65,7 +65,23 @@ ONE = {
     "getitem": lambda a: weigh(a[1]) + weigh(a[:, 1:3]) + weigh(a[::-2, None, ..., -1]) + a[0, 0],
     "mask": lambda a: weigh(a[MASK]),
     "unstack": lambda a: sum((i + 1) * weigh(row) for i, row in enumerate(a)) + weigh(np.unstack(a, axis=1)[2]),
-    "cumsum": lambda a: weigh(np.cumsum(a, axis=1)) + weigh(np.cumsum(a)),
+    "cumsum": lambda a: weigh(np.cumsum(a, axis=1)) + weigh(np.cumsum(a)) + weigh(np.cumsum(a, 0, a.dtype)),
+    "options by position": lambda a: weigh(np.sum(a, 1, None, None, True)) + weigh(np.reshape(a, (2, 6), "C")),
+    "integers of NumPy": lambda a: (
+        weigh(a[np.int64(1)]) + weigh(a[:, np.argmax(B[0])]) + weigh(np.roll(a, np.int64(1)))
+    ),
+    "lists": lambda a: weigh(a[[0, -1]]) + weigh(a[:, [0, -1, 0]]) + weigh(a[..., [3]]) + weigh(a[1, [2, 2]]),
+    "index arrays": lambda a: (
+        weigh(a[np.asarray([0, 0, 2]), 1:]) + weigh(a[[0, 1, 1], [2, 3, 3]]) + weigh(a[0, :][[1]])
+    ),
+    "index arrays apart": lambda a: weigh(a[None, [0, 0]]) + weigh(a[..., None][0, :, [0, 0]]) + weigh(a[[[0], [1]]]),
+    "empty lists": lambda a: weigh(a[[]]) + weigh(a),
+    "take of lists": lambda a: weigh(np.take(a, [0, -1, 0], axis=0)) + weigh(np.take(a, [5, 5])) + np.take(a, 7),
+    "take of a table": lambda a: weigh(np.take(a, np.asarray([[0, 1], [1, 1]]), 1)) + weigh(np.take(a, 2, axis=-1)),
+    "diff": lambda a: weigh(np.diff(a)) + weigh(np.diff(a, 2)) + weigh(np.diff(a, axis=0, prepend=0.0, append=a[:1])),
+    "tile": lambda a: weigh(np.tile(a, 2)) + weigh(np.tile(a, (2, 3))) + weigh(np.tile(a[0], (2, 1, 2))),
+    "repeat": lambda a: weigh(np.repeat(a, 2)) + weigh(np.repeat(a, [1, 0, 3], axis=0)) + weigh(np.repeat(a, 2, 1)),
+    "split": lambda a: sum((i + 1) * weigh(part) for i, part in enumerate([*np.split(a, 2, 1), *np.split(a, [1])])),
     "pow": lambda a: weigh(a**3) + weigh(a**-1.5) + weigh(2.0**a) + weigh(a ** np.int64(2)),
     "pow of array": lambda a: weigh(a ** np.asarray([0.0, 1.0, 2.0, -0.5])),
     "whole powers of negatives": lambda a: weigh((a - 2) ** 2) + weigh((a - 2) ** 3.0),
@@ -89,6 +105,14 @@ TWO = {
     "matmul": lambda a, b: weigh(a @ b.T),
     "vecdot": lambda a, b: weigh((a * b).sum(axis=-1)),
     "concat": lambda a, b: weigh(np.concatenate([a, b, a])) + weigh(np.concatenate([a, B, b], axis=1)),
+    "tensordot": lambda a, b: (
+        weigh(np.tensordot(a, b)) + weigh(np.tensordot(a, b, 0)) + weigh(np.tensordot(a, b, (0, 0)))
+    ),
+    "tensordot of axes": lambda a, b: weigh(np.tensordot(a, b, axes=([1, 0], [-1, 0]))) + np.tensordot(a, B),
+    "outer": lambda a, b: weigh(np.outer(a, b)) + weigh(np.outer(a[0], C)),
+    "hstack and vstack": lambda a, b: (
+        weigh(np.hstack([a, B, b])) + weigh(np.vstack([a, b[0]])) + weigh(np.hstack([a[0], C]))
+    ),
     "concat flat": lambda a, b: weigh(np.concatenate([a, b], axis=None)),
     "stack": lambda a, b: weigh(np.stack([a, b])) + weigh(np.stack([a, B, b], axis=-1)),
     "where": lambda a, b: weigh(np.where(MASK, a, b)) + weigh(np.where(MASK, a, 0.0)) + weigh(np.where(MASK, 1.0, b)),
@@ -460,6 +484,96 @@ def test_a_parameter_used_many_times():
     np.testing.assert_allclose(gradient, sum(0.999**k for k in range(2001)))
 
 
+def test_results_are_the_callers_own():
+    """No two share memory, with each other or with the parameters, and all can be written to."""
+    p = {"a": np.ones(3), "b": np.ones(3), "c": np.asarray(2.0), "d": np.ones(1)}
+    losses = [
+        lambda p: np.sum((p["a"] + p["b"]) ** 2) + p["c"],
+        lambda p: np.sum(p["a"]) + np.mean(p["b"]) + p["d"][0],
+        lambda p: (p["c"], [p["a"], p["a"], p["b"].T]),
+        lambda p: (np.reshape(p["d"], ()), p),
+        lambda p: p["d"],
+    ]
+    for loss in losses:
+        value, gradient = nt.value_and_grad(loss)(p)
+        value, auxiliary = value if isinstance(value, tuple) else (value, [])
+        auxiliary = list(auxiliary.values()) if isinstance(auxiliary, dict) else auxiliary
+        arrays = [a for a in (value, *auxiliary, *gradient.values(), *p.values()) if isinstance(a, np.ndarray)]
+        assert len(arrays) >= 8
+        for i, a in enumerate(arrays):
+            assert a.flags.writeable
+            assert 0 not in a.strides
+            assert not any(np.shares_memory(a, b) for b in arrays[:i])
+
+
+def test_the_auxiliary_is_kept_and_plain():
+    """Also None, a jet and a network that hold Variables."""
+    p = np.asarray([0.3, 0.5])
+    (value, auxiliary), gradient = nt.value_and_grad(lambda p: (np.sum(p), None))(p)
+    assert (value, auxiliary) == (0.8, None)
+    np.testing.assert_array_equal(gradient, 1)
+
+    def loss(p):
+        u = nt.jet(lambda x: np.sin(p * x), np.asarray([1.0, 2.0]), 2)
+        net = NET.replace({**NET.parameters, "4.bias": p[:1]})
+        return np.sum(u.derivatives), {"jet": u, "net": net}
+
+    (_, auxiliary), _ = nt.value_and_grad(loss)(p)
+    assert type(auxiliary["jet"].primal) is np.ndarray
+    np.testing.assert_allclose(auxiliary["jet"].derivatives[0], np.sin(p * [1.0, 2.0]))
+    assert all(type(a) is np.ndarray for a in auxiliary["net"].parameters.values())
+    assert auxiliary["net"](X).shape == X.shape
+
+
+def test_powers_of_zero():
+    """d/dp 0**p is 0 for p > 0, not 0 · log 0."""
+    p = np.asarray([0.5, 2.0])
+    for base in (0.0, np.zeros(2), np.float64(0)):
+        _, gradient = nt.value_and_grad(lambda p, base=base: np.sum(base**p))(p)
+        np.testing.assert_array_equal(gradient, 0)
+    _, gradient = nt.value_and_grad(lambda q: np.sum(q["u"] ** q["p"]))({"u": np.asarray([2.0, 0.0]), "p": p})
+    np.testing.assert_allclose(gradient["p"], [np.sqrt(2) * np.log(2), 0])
+
+
+def test_norm_of_zero():
+    """As abs: of the subgradients, 0."""
+    for norm in (np.linalg.norm, np.linalg.vector_norm, lambda a: np.linalg.norm(a * (1 + 1j))):
+        value, gradient = nt.value_and_grad(lambda p, norm=norm: norm(p))(np.zeros(3))
+        assert value == 0
+        np.testing.assert_array_equal(gradient, 0)
+    rows = np.asarray([[0.0, 0.0], [3.0, 4.0]])
+    _, gradient = nt.value_and_grad(lambda p: weigh(np.linalg.norm(p, axis=1, keepdims=True)))(rows)
+    np.testing.assert_allclose(gradient, np.asarray([[0, 0], [0.6, 0.8]]) * np.cos(1))
+    slope = lambda p: nt.value_and_grad(np.linalg.norm)(p)[1]  # noqa: E731
+    _, second = nt.value_and_grad(lambda p: slope(p)[0])(np.asarray([3.0, 4.0]))
+    np.testing.assert_allclose(second, [16 / 125, -12 / 125])
+
+
+def test_indexing_twice_differentiated():
+    """∇(v·∇ Σ p[i]³) with repeated i, through the gather that is the transpose."""
+    v = np.asarray([1.0, -2.0, 0.5])
+    p = np.asarray([0.5, 1.5, 2.0])
+    for index, count in (([0, 0, -1], [2, 0, 1]), (slice(1, None), [0, 1, 1]), (v > 0, [1, 0, 1])):
+        slope = lambda p, index=index: nt.value_and_grad(lambda q: np.sum(q[index] ** 3))(p)[1]  # noqa: E731
+        np.testing.assert_allclose(slope(p), np.asarray(count) * 3 * p**2)
+        _, second = nt.value_and_grad(lambda p, slope=slope: np.sum(slope(p) * v))(p)
+        np.testing.assert_allclose(second, np.asarray(count) * 6 * p * v)
+
+
+def test_numbers_can_be_printed_in_a_loss():
+    seen = []
+
+    def loss(p):
+        value = np.sum(p)
+        seen.extend([f"{value:.2e}", f"{value}", f"{np.sum(p * 1j):.1f}"])
+        return value
+
+    nt.value_and_grad(loss)(np.asarray([1.0, 2.0]))
+    assert seen[0] == "3.00e+00"
+    assert seen[1].startswith("Variable(")
+    assert seen[2] == "0.0+3.0j"
+
+
 def test_parameters_are_not_written_to():
     p = {k: np.array(v) for k, v in NET.parameters.items()}
     for v in p.values():
@@ -480,7 +594,32 @@ def test_parameters_are_not_written_to():
         (lambda p: np.sum(np.linalg.svd(p[None, :])[1]), nt.MissingRule, "'svd'"),
         (lambda p: np.add.reduce(p), nt.MissingRule, "np.add.reduce"),
         (lambda p: np.sum(p, initial=2.0), (nt.MissingRule, TypeError), "initial"),
-        (lambda p: np.sum(p[np.asarray([0, 0])]), nt.MissingRule, r"xp\.take"),
+        (lambda p: (np.sum(p), p, p), ValueError, r"tuple of 3.*\(scalar, auxiliary\)"),
+        (lambda p: [np.sum(p), p], ValueError, r"returned a list.*tuple \(scalar, auxiliary\)"),
+        (lambda p: np.sum(np.reshape(p, (3, 1), order="F")), nt.MissingRule, r"reshape\(order=…\).*xp\.reshape\(a\.T"),
+        (lambda p: np.mean(p, where=np.ones(3, bool)), nt.MissingRule, r"mean\(where=…\).*leave where out.*a\[mask\]"),
+        (lambda p: np.max(p, initial=0.0), nt.MissingRule, r"max\(initial=…\).*afterwards"),
+        (lambda p: np.sum(np.cumulative_sum(p, include_initial=True)), nt.MissingRule, r"include_initial.*xp\.concat"),
+        (lambda p: np.mean(p, 0, np.float64), nt.MissingRule, r"mean\(dtype=…\).*xp\.astype"),
+        (lambda p: np.sum(np.cumsum(p, 0, int)), nt.MissingRule, r"cumulative_sum\(dtype=…\)"),
+        (lambda p: np.sum(p, dtype=np.int64), nt.MissingRule, r"sum\(dtype=…\)"),
+        (lambda p: np.sum(np.cumulative_sum(p[None, :])), ValueError, "needs axis="),
+        (lambda p: np.std(p, mean=1.0), nt.MissingRule, r"std\(mean=…\)"),
+        (lambda p: np.sum(np.take(p, [7], mode="wrap")), nt.MissingRule, r"take\(mode=…\)"),
+        (lambda p: np.sum(np.ravel(p, "F")), nt.MissingRule, r"np\.ravel\(order=…\)"),
+        (lambda p: np.sum(p, 0, None, np.zeros(())), nt.MissingRule, r"np\.sum\(out=…\)"),
+        (lambda p: np.sin(p, dtype=np.float32), nt.MissingRule, r"np\.sin\(dtype=…\)"),
+        (lambda p: np.zeros(3).__iadd__(p), nt.MissingRule, "write r = r \\+ u"),
+        (lambda p: np.array([p, p]).sum(), TypeError, r"np\.stack\(\[a, b\]\)"),
+        (lambda p: np.sum([p, p]), TypeError, r"np\.stack\(\[a, b\]\)"),
+        (lambda p: np.array([p[0], p[1]]).sum(), TypeError, r"np\.stack\(\[a, b\]\)"),
+        (
+            lambda p: float(np.sum(p)),
+            TypeError,
+            r"print the value that nt\.value_and_grad returns.*\(loss, auxiliary\)",
+        ),
+        (lambda p: f"{p:.3e}", TypeError, r"shape \(3,\) has no format"),
+        (lambda p: np.sum(np.hstack([p, 1.0])), nt.MissingRule, "xp.zeros"),
         (lambda p: p, ValueError, r"must be a scalar, it has shape \(3,\)"),
         (lambda p: 3.0, ValueError, "does not depend on the parameters"),
         (lambda p: np.sum(np.floor(p)), ValueError, "does not depend on the parameters"),

@@ -711,6 +711,55 @@ def test_register_a_rule():
         JET_RULES.pop(name, None)
 
 
+@pytest.mark.parametrize(("name", "standard"), [("arcsin", "asin"), ("cumsum", "cumulative_sum")])
+def test_names_of_numpy_cannot_be_registered(name, standard):
+    """They are looked up under the standard's name, so that such a rule would never be used."""
+    with pytest.raises(ValueError, match=f"register '{standard}'"):
+        jets.register(name, lambda xp, order, u: u)
+
+
+def test_a_failing_property_keeps_its_error():
+    class Broken(Jet):
+        @property
+        def derivatives(self):
+            return np.asarray(1.0).nothing
+
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'") as caught:
+        _ = Broken([np.ones(2)]).derivatives
+    assert not isinstance(caught.value, nt.MissingRule)
+
+
+def test_options_by_position():
+    u = Jet([np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(3, 2).T])
+    for function in (
+        lambda a: np.cumsum(a, 0, np.float64),
+        lambda a: np.sum(a, 1, None, None, True),
+        lambda a: np.diff(a, 2, 1),
+        lambda a: np.diff(a, 1, 0, 0.0 * a[:1]),
+        lambda a: np.tensordot(a, np.ones((3, 2)), 1),
+        lambda a: np.roll(a, np.int64(1), 1),
+        lambda a: np.hstack([a, 0 * a]),
+        lambda a: np.outer(a, np.arange(2.0)),
+        lambda a: a[:, [0, -1, 0]],
+        lambda a: a[np.int64(1), [0, 0]],
+    ):
+        got = function(u)
+        for k in (0, 1):
+            np.testing.assert_array_equal(got.coefficients[k], function(u.coefficients[k]))
+    for refused in (
+        lambda a: np.reshape(a, (3, 2), order="F"),
+        lambda a: np.reshape(a, (3, 2), "F"),
+        lambda a: np.mean(a, where=np.ones((2, 3), bool)),
+        lambda a: np.max(a, initial=0.0),
+        lambda a: np.ravel(a, "F"),
+        lambda a: np.sum(a, dtype=int),
+        lambda a: np.std(a, mean=1.0),
+    ):
+        with pytest.raises(nt.MissingRule, match=r"(order|where|initial|dtype|mean)=…"):
+            refused(u)
+    assert f"{Jet([np.asarray(1.5), np.asarray(1.0)]):.2f}" == "1.50"
+
+
 def test_a_parameter_in_the_same_variable_is_refused():
     j = Jet([X, X], 2)
     with pytest.raises(nt.MissingRule, match="parameter"):

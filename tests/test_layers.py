@@ -382,3 +382,140 @@ def test_pair_rule_partials_are_series():
     activation = nt.activations.get("snake")
     _, _, partials = activation.pair(Series([X]), np, 0, a=np.asarray(2.0))
     assert set(partials) == {"a"}
+
+
+# --- what is shared by all points, through every activation -----------------------------------------
+
+
+EXTRA = {
+    **{f"power({p})": lambda p=p: nt.activations.power(p) for p in range(4)},
+    "identity": lambda: nt.activations.Activation("identity", lambda u, xp: (u, u * 0 + 1)),
+    "identity, slope a number": lambda: nt.activations.Activation("identity", lambda u, xp: (u, 1)),
+    "u²": lambda: nt.activations.Activation("u²", lambda u, xp: (u * u, 2 * u)),
+    "u + u²": lambda: nt.activations.Activation("u + u²", lambda u, xp: (u + u * u, 1 + 2 * u)),
+    "a u²": lambda: nt.activations.Activation(
+        "a u²", lambda u, xp, a: (u * u * a, 2 * u * a, {"a": u * u}), parameters={"a": 1.3}
+    ),
+    "a u": lambda: nt.activations.Activation(
+        "a u", lambda u, xp, a: (u * a, u * 0 + a, {"a": u}), parameters={"a": 1.3}
+    ),
+}
+BUILT_IN = sorted(nt.activations.names)
+
+
+def structures(activation):
+    """Networks (batch, 2) -> (batch, 1) around an activation whose arguments stay in its domain."""
+    rng = np.random.default_rng(11)
+    centre = {"acosh": 1.7, "reciprocal": 1.2, "asin": 0.2, "acos": 0.2, "atanh": 0.2}.get(activation.name, 0.6)
+
+    def linear(n_in, n_out):
+        return Dense(0.1 * rng.standard_normal((n_in, n_out)), centre + 0.05 * rng.standard_normal(n_out))
+
+    def hidden(n_in, n_out=3):
+        return [linear(n_in, n_out), Activate(activation, {n: np.asarray(v) for n, v in activation.parameters.items()})]
+
+    yield "one hidden layer", Chain([*hidden(2), linear(3, 1)])
+    yield "two hidden layers", Chain([*hidden(2), *hidden(3), linear(3, 1)])
+    yield "no output layer", Chain([*hidden(2), *hidden(3)])
+    encoders = [Chain(hidden(2)) for _ in range(2)]
+    yield "gated", Chain([Gated(*encoders, [Chain(hidden(2)), Chain(hidden(3))]), linear(3, 1)])
+    yield "gated, linear", Chain([Gated(*encoders, [linear(2, 3), Chain(hidden(3))]), linear(3, 1)])
+    yield "skip", Chain([*hidden(2), Skip(hidden(3)), linear(3, 1)])
+    yield "odd", Odd([*hidden(2), *hidden(3), linear(3, 1)])
+    yield "periodic", Chain([Periodic([2.0, None]), *hidden(3), linear(3, 1)])
+    yield "fourier", Chain([FourierFeatures(0.3 * rng.standard_normal((2, 2))), *hidden(4), linear(3, 1)])
+    yield "sum", Chain([Sum([Chain([*hidden(2), *hidden(3)]), linear(2, 3)]), *hidden(3), linear(3, 1)])
+
+
+def padded(cotangent, v):
+    """Cotangents of what is there; a zero coefficient takes none."""
+    return [c if k < len(v) and v[k] is not None else None for k, c in enumerate(cotangent)][: len(v)]
+
+
+def almost(got, expected, tolerance, where):
+    assert np.shape(got) == np.shape(expected), where
+    scale = 1 + np.max(np.abs(expected), initial=0)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale, err_msg=str(where))
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *EXTRA])
+def test_a_shared_direction_has_the_gradient_of_one_a_point(name):
+    """Whatever coefficients do not depend on the point: polynomials, relu, constants, in every structure."""
+    activation = EXTRA[name]() if name in EXTRA else nt.activations.get(name)
+    rng = np.random.default_rng(5)
+    x, points = 0.5 * rng.standard_normal((4, 2)), 4
+    shared = rng.standard_normal((3, 1, 2))
+    for structure, net in structures(activation):
+        for order in (1, 2, 3):
+            where = (name, structure, order)
+            apart = [net.push([x, np.repeat(d, points, axis=0)], order) for d in shared]
+            width = apart[0][0][0].shape[-1]
+            cotangent = rng.standard_normal((3, order + 1, points, width))
+            for d, (v, pullback), given in zip(shared, apart, cotangent, strict=True):
+                u_bar, expected = pullback(padded(given, v))
+                _, expected_each = pullback(padded(given, v), per_sample=True)
+                for direction in (d, d[0]):
+                    w, shared_pullback = net.push([x, direction], order)
+                    assert len(w) == len(v)
+                    got_bar, got = shared_pullback(padded(given, w))
+                    each_bar, got_each = shared_pullback(padded(given, w), per_sample=True)
+                    for key in expected:
+                        almost(got[key], expected[key], 1e-12, where)
+                        almost(got_each[key], expected_each[key], 1e-12, where)
+                        almost(np.sum(got_each[key], axis=0), expected[key], 1e-12, where)
+                    for k in (0, 1):
+                        bar = np.zeros((points, 2)) if u_bar[k] is None else u_bar[k]
+                        sums = bar if k == 0 else np.reshape(np.sum(bar, axis=0), direction.shape)
+                        almost(np.zeros_like(sums) if got_bar[k] is None else got_bar[k], sums, 1e-12, where)
+                    if each_bar[0] is not None:
+                        almost(each_bar[0], u_bar[0], 1e-12, where)
+
+            # All directions at once: v̄_0 is given to the first of the separate ones alone.
+            w, together = net.push([x, shared], order)
+            cotangent[1:, 0] = 0
+            expected = dict.fromkeys(net.parameters, 0.0)
+            for (v, pullback), given in zip(apart, cotangent, strict=True):
+                for key, g in pullback(padded(given, v))[1].items():
+                    expected[key] = expected[key] + g
+            given = padded([cotangent[0, 0], *(cotangent[:, k] for k in range(1, order + 1))], w)
+            got, got_each = together(given)[1], together(given, per_sample=True)[1]
+            for key in expected:
+                almost(got[key], expected[key], 1e-12, (*where, key, "directions"))
+                almost(np.sum(got_each[key], axis=0), expected[key], 1e-12, (*where, key, "directions, per sample"))
+
+        # And by fourth-order central differences along one direction in parameter space.
+        move = {key: rng.standard_normal(p.shape) for key, p in net.parameters.items()}
+
+        def moved(h, net=net, move=move, cotangent=cotangent):
+            v, _ = net.replace({key: p + h * move[key] for key, p in net.parameters.items()}).push([x, shared[0]], 3)
+            return sum(np.sum(c * z) for c, z in zip(v, cotangent[0], strict=False) if c is not None)
+
+        h = 4e-4
+        slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)
+        v, pullback = net.push([x, shared[0]], 3)
+        gradient = pullback(padded(cotangent[0], v))[1]
+        almost(sum(np.sum(gradient[key] * move[key]) for key in move), slope, 1e-6, (name, structure))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_value_and_grad_along_the_default_direction(p):
+    """The public way, one shared row, against central differences."""
+    net = nt.MLP.create([1, 3, 3, 1], nt.activations.power(p), seed=0)
+    x = np.asarray([0.3, 0.8, 2.0])
+    for order in (1, 2, 3):
+
+        def loss(parameters, order=order):
+            return np.sum(nt.derivatives(net.replace(parameters), x, order) ** 2)
+
+        gradient = nt.value_and_grad(loss)(net.parameters)[1]
+        for key, g in gradient.items():
+            for index in np.ndindex(g.shape):
+
+                def moved(h, key=key, index=index, loss=loss):
+                    array = net.parameters[key].copy()
+                    array[index] += h
+                    return loss({**net.parameters, key: array})
+
+                h = 1e-3
+                slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)
+                assert abs(g[index] - slope) <= 1e-6 * (1 + abs(slope))

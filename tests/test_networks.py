@@ -219,6 +219,14 @@ def test_replace():
         (([2, 3, 1], "tanh", {"periods": (1.0,)}), "1 entries for 2 inputs"),
         (([2, 3, 1], "tangh"), "did you mean 'tanh'"),
         (([2, 3, 1], "tanh", {"fourier": (0, 1.0)}), "count >= 1"),
+        (([2, 3, 1], "tanh", {"fourier": (2, -1)}), "finite scale > 0"),
+        (([2, 3, 1], "tanh", {"fourier": (2, 0.0)}), "finite scale > 0"),
+        (([2, 3, 1], "tanh", {"fourier": (2, float("nan"))}), "finite scale > 0"),
+        (([2, 3, 1], "tanh", {"output_range": (0.0, float("inf"))}), "output_range takes .* finite"),
+        (([2, 3, 1], "tanh", {"input_range": (0.0, float("nan"))}), "input_range takes .* finite"),
+        (([2, 3, 1], "tanh", {"input_range": (-float("inf"), [0.0, 1.0])}), "input_range takes .* finite"),
+        (([1, 3, 1], "tanh", {"odd": True, "output_range": (0, 1)}), r"odd network needs output_range=\(-a, a\)"),
+        (([2, 3, 1], "tanh", {"odd": True, "input_range": ([-1, -1], [1, 2])}), "odd network needs input_range"),
         (([2, 3, 1], "tanh", {"input_range": (1.0, 1.0)}), "input_range takes"),
         (([2, 3, 1], "tanh", {"output_range": (2.0, 1.0)}), "output_range takes"),
     ],
@@ -229,7 +237,54 @@ def test_what_does_not_fit_is_refused(arguments, message):
         nt.MLP.create(*arguments[:2], **options)
 
 
+def test_an_odd_network_of_symmetric_ranges_is_odd():
+    net = nt.MLP.create([2, 4, 1], odd=True, input_range=([-1, -2], [1, 2]), output_range=(-3, 3))
+    x = RNG.uniform(-1, 1, (4, 2))
+    np.testing.assert_allclose(net(-x), -net(x), atol=1e-14)
+
+
+def test_periods_are_in_the_units_of_x():
+    """Whatever input_range maps to [-1, 1]."""
+    net = nt.MLP.create([1, 8, 1], periods=[1.0], input_range=(0.0, 4.0), seed=1)
+    x = np.linspace(0, 4, 7)
+    np.testing.assert_allclose(net(x + 1), net(x), atol=1e-12)
+    assert np.abs(net(x + 0.5) - net(x)).max() > 1e-3
+    net = nt.MLP.create([2, 8, 1], periods=[None, 3.0], input_range=([0.0, -1.0], [4.0, 6.0]), seed=1)
+    x = RNG.uniform(0, 4, (5, 2))
+    np.testing.assert_allclose(net(x + np.asarray([0.0, 3.0])), net(x), atol=1e-12)
+    assert np.abs(net(x + np.asarray([3.0, 0.0])) - net(x)).max() > 1e-3
+
+
+def test_a_python_float_takes_the_dtype_of_the_network(xp):
+    net = nt.MLP.create([1, 4, 1], xp=xp.namespace, dtype=xp.float32)
+    value = net(0.5)
+    assert value.dtype == xp.float32
+    assert value.shape == ()
+    np.testing.assert_array_equal(xp.numpy(value), xp.numpy(net(xp.array(0.5, np.float32))))
+    assert nt.derivatives(net, 0.5, 2).dtype == xp.float32
+    with pytest.raises(TypeError, match="dtypes were mixed"):
+        net(xp.array([0.5], np.float64))
+    with pytest.raises(TypeError, match=r"dtypes were mixed"):
+        nt.MLP.create([1, 4, 1], dtype=np.float32)(np.float64(0.5))
+
+
+def test_assigning_into_the_parameters_does_not_change_the_network():
+    """As the class documents it."""
+    net = nt.MLP.create([1, 4, 1])
+    before = net(0.5)
+    net.parameters["0.bias"] = np.ones(4)
+    assert net(0.5) == before
+    assert type(net.parameters) is dict
+    assert net.replace(net.parameters)(0.5) != before
+
+
 def test_wrong_widths_of_x():
+    two = nt.MLP.create([2, 4, 1])
+    for call in (two, lambda x: nt.derivatives(two, x, 1)):
+        with pytest.raises(
+            ValueError, match=r"takes 2 features in the last axis, x is .*\(5,\).*\(batch, 2\), or \(2,\) for one"
+        ):
+            call(np.ones(5))
     net = nt.MLP.create([3, 4, 1])
     with pytest.raises(ValueError, match="takes 3 features in the last axis"):
         net(np.ones((5, 2)))
