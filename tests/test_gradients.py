@@ -10,20 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import complex_step
 
 import ntaylor as nt
 
 RNG = np.random.default_rng(11)
-
-
-def complex_step(function, array):
-    """The gradient of a real analytic function of an array, exact to rounding: Im f(a + i h e)/h, h = 1e-30."""
-    gradient = np.empty(array.shape)
-    for index in np.ndindex(array.shape):
-        moved = array.astype(complex)
-        moved[index] += 1e-30j
-        gradient[index] = function(moved).imag / 1e-30
-    return gradient
 
 
 def check(loss, *arrays):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from oracles import complex_step
 
 import ntaylor as nt
 from ntaylor.composites import Chain, Gated, Odd, Skip, Sum
@@ -154,16 +155,6 @@ def contraction(formula, parameters, u, cotangent):
     """⟨v̄, v(u, parameters)⟩ and its tools for complex steps: one number."""
     v = by_jets(formula, parameters, u, ORDER)
     return np.sum(v * cotangent)
-
-
-def complex_step(function, array):
-    """Its gradient, exact to rounding: Im f(a + i h e)/h with h = 1e-30."""
-    gradient = np.empty(array.shape)
-    for index in np.ndindex(array.shape):
-        moved = array.astype(complex)
-        moved[index] += 1e-30j
-        gradient[index] = function(moved).imag / 1e-30
-    return gradient
 
 
 @pytest.mark.parametrize("kind", INPUTS)
