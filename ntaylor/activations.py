@@ -37,6 +37,8 @@ from functools import partial
 from typing import Any
 
 from ntaylor import pair_rules
+from ntaylor.array_object import unwrapped_namespace
+from ntaylor.dispatch import adapter_for
 from ntaylor.faa_di_bruno import tower
 from ntaylor.namespace import any_true, broadcast_shapes, is_array, is_complex, near_names, sum_to_shape
 from ntaylor.series import Series, add, correlate, solve
@@ -45,9 +47,10 @@ __all__ = ["Activation", "elu", "get", "names", "of_one_shape", "power", "regist
 
 Array = Any
 Pair = tuple[Series, Series]
+Pullback = Callable[..., tuple[list[Array | None], dict[str, Array]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation:
     """A univariate function with its pair rule.
 
@@ -74,15 +77,23 @@ class Activation:
 
         ValueError where f is not differentiable to ``order``, TypeError for a complex u in a piecewise f.
         """
-        complex_argument = is_complex(u[0])
+        self._check_argument(u[0], xp, order)
+        return self._pair(u, xp, order, parameters)
+
+    def _check_argument(self, u0: Array, xp: Any, order: int) -> None:
+        complex_argument = is_complex(u0)
         if complex_argument and not self.holomorphic and order > 0:
             raise TypeError(f"{self.name} is piecewise and has no complex derivative: pass a real array")
         # The domains are those of the real functions; a complex one continues round the point.
-        if self.singular is not None and order > 0 and not complex_argument and any_true(self.singular(u[0], xp)):
+        if self.singular is not None and order > 0 and not complex_argument and any_true(self.singular(u0, xp)):
             raise ValueError(
                 f"{self.name} is not differentiable to order {order} at some of these points: it needs "
                 f"{self.domain}. Keep the argument inside that domain, or ask for order=0"
             )
+
+    def _pair(
+        self, u: Series, xp: Any, order: int, parameters: Mapping[str, Array]
+    ) -> tuple[Series, Series, dict[str, Series]]:
         if self.rule is None:
             return *_pair_from_derivatives(self, u, xp, order), {}
         found = self.rule(u, xp, **{**self.parameters, **parameters})
@@ -101,22 +112,34 @@ class Activation:
     def push(
         self,
         u: Sequence[Array | None],
-        xp: Any,
         order: int,
         parameters: Mapping[str, Array],
         *,
         differentiable: int | None = None,
-    ) -> tuple[list[Array | None], Callable[..., tuple[list[Array | None], dict[str, Array]]]]:
+    ) -> tuple[list[Array | None], Pullback]:
+        """Coefficients 0..order of f(u) and the pullback, by the adapter of these arrays or in closed form.
+
+        The pullback is that of :meth:`closed_form`. f is refused where it is not differentiable to the order
+        ``differentiable``, which is ``order`` unless given. Errors are those of :meth:`pair`.
+        """
+        arrays = (*u, *parameters.values())
+        self._check_argument(u[0], unwrapped_namespace(arrays), order if differentiable is None else differentiable)
+        activate = adapter_for(*arrays).activate
+        if activate is None:
+            return self.closed_form(u, order, parameters)
+        return activate(self, u, order, parameters)  # type: ignore[no-any-return]
+
+    def closed_form(
+        self, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
+    ) -> tuple[list[Array | None], Pullback]:
         """Coefficients 0..order of f(u), and the pullback: one correlation with w, equation (3.2).
 
         ``pullback(cotangent, per_sample=False)`` gives the cotangents of ``u`` and of the parameters by name. They
         have the shapes of what they belong to; with ``per_sample=True`` those of ``u`` are left as they come, and
-        those of the parameters are summed over the features only. f is refused where it is not differentiable to
-        the order ``differentiable``, which is ``order`` unless given. Errors are those of :meth:`pair`.
+        those of the parameters are summed over the features only.
         """
-        series, w, partials = self.pair(
-            Series(u), xp, order if differentiable is None else differentiable, **parameters
-        )
+        xp = unwrapped_namespace((*u, *parameters.values()))
+        series, w, partials = self._pair(Series(u), xp, order, parameters)
         v = _of_all_points(series.truncated(order), u, xp)
 
         def of_parameter(name: str, cotangent: Sequence[Array | None], per_sample: bool) -> Array:

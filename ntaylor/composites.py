@@ -8,6 +8,7 @@ cotangents have the shapes that ``layers`` states.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from ntaylor.layers import Coefficients, Gradients, Layer, Pullback, correlated, leading_axes, settled, summed
@@ -27,11 +28,18 @@ class _Composite(Layer):
             f"{part}.{name}": array for part, layer in self.parts.items() for name, array in layer.parameters.items()
         }
 
-    def _replaced(self, parameters: Mapping[str, Array]) -> dict[str, Layer]:
-        return {
+    def replace(self, parameters: Mapping[str, Array]) -> _Composite:
+        other = copy(self)
+        other.parameters = {name: parameters[name] for name in self.parameters}
+        other.parts = {
             part: layer.replace({name: parameters[f"{part}.{name}"] for name in layer.parameters})
             for part, layer in self.parts.items()
         }
+        return other
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        return (type(self), *((part, layer.structure) for part, layer in self.parts.items()))
 
 
 def _prefixed(part: str, gradients: Gradients) -> Gradients:
@@ -43,11 +51,12 @@ class Chain(_Composite):
 
     def __init__(self, layers: Sequence[Layer]):
         super().__init__({str(i): layer for i, layer in enumerate(layers)})
-        self.layers = tuple(layers)
         self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
 
-    def replace(self, parameters: Mapping[str, Array]) -> Chain:
-        return type(self)(list(self._replaced(parameters).values()))
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, the input's first."""
+        return tuple(self.parts.values())
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         pullbacks = []
@@ -111,20 +120,16 @@ class Gated(_Composite):
 
     def __init__(self, first: Layer, second: Layer, hidden: Sequence[Layer]):
         super().__init__({"first": first, "second": second, **{str(i): h for i, h in enumerate(hidden)}})
-        self.first, self.second, self.hidden = first, second, tuple(hidden)
         self.width_in = first.width_in
 
-    def replace(self, parameters: Mapping[str, Array]) -> Gated:
-        parts = self._replaced(parameters)
-        return Gated(parts["first"], parts["second"], [parts[str(i)] for i in range(len(self.hidden))])
-
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
-        p, p_pullback = self.first.push(u, order)
-        q, q_pullback = self.second.push(u, order)
+        first, second, *hidden = self.parts.values()
+        p, p_pullback = first.push(u, order)
+        q, q_pullback = second.push(u, order)
         difference = Series(q) - Series(p)
         apart = difference.truncated(order)
         state, gates, pullbacks = u, [], []
-        for layer in self.hidden:
+        for layer in hidden:
             gate, layer_pullback = layer.push(state, order)
             gates.append(Series(gate))
             pullbacks.append(layer_pullback)
@@ -157,9 +162,6 @@ class Sum(_Composite):
     def __init__(self, layers: Sequence[Layer]):
         super().__init__({str(i): layer for i, layer in enumerate(layers)})
         self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
-
-    def replace(self, parameters: Mapping[str, Array]) -> Sum:
-        return Sum(list(self._replaced(parameters).values()))
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         v: Coefficients = []

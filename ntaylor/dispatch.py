@@ -9,7 +9,6 @@ ntaylor imports no array library but NumPy, and anybody can add a backend by dec
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -32,33 +31,52 @@ class Adapter:
     """(network, coefficients, order) -> coefficients of the network's output."""
 
     activate: Callable[..., Any] | None = None
-    """(activation, coefficients, order, parameters) -> coefficients of the activation's value."""
+    """(activation, coefficients, order, parameters) -> (coefficients of the value, pullback).
+
+    The coefficients are differentiable in the backend's own way; the pullback is that of
+    ``Activation.closed_form``, for those who sweep back themselves. What does not suit the adapter it hands on
+    to ``activation.closed_form``.
+    """
 
     value_and_grad: Callable[..., Any] | None = None
     """(loss, parameters) -> (value, gradient), both of this library; gradient shaped as parameters."""
 
+    joins_orders: bool = True
+    """Whether a dense layer multiplies the rows of all orders in one product, or each order in one of its own."""
+
 
 _CORE = Adapter()
 _served: dict[type, Adapter] = {}
+_found: dict[type, Adapter] = {}
 
 
 def serve(kind: type, adapter: Adapter) -> None:
     """Let ``adapter`` serve arrays of type ``kind`` (for array types that live in one process only)."""
     _served[kind] = adapter
-    _adapter_of_type.cache_clear()
+    _found.clear()
 
 
-@cache
-def _announced() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group="ntaylor.backends")}
-
-
-@cache
 def _adapter_of_type(kind: type) -> Adapter:
+    known = _found.get(kind)
+    return _find(kind) if known is None else known
+
+
+def _find(kind: type) -> Adapter:
+    adapter = _found[kind] = _announced_for(kind)
+    return adapter
+
+
+# A compiler that follows Python code, as torch.compile does, takes the answer as it is: looking for entry points is
+# nothing that it could compile.
+_find._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _announced_for(kind: type) -> Adapter:
+    announced = {point.name: point for point in entry_points(group="ntaylor.backends")}
     for base in kind.__mro__:
         if base in _served:
             return _served[base]
-        point = _announced().get(base.__module__.partition(".")[0])
+        point = announced.get(base.__module__.partition(".")[0])
         if point is not None:
             adapter = point.load()
             if not isinstance(adapter, Adapter):

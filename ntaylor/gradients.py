@@ -94,7 +94,7 @@ class Variable(ArrayObject):
             options = {key: _value(v, level) for key, v in kwargs.items()}
             return getattr(unwrapped_namespace([*values, *options.values()]), name)(*values, **options)
         if name not in TRANSPOSES:
-            return activate(activations.get(name), args, 0, kwargs)[0]
+            return activate(activations.get(name), args, 0, kwargs)[0][0]
         if any(True for _ in objects_in(kwargs.values())):
             raise MissingRule(f"no gradient for {name} with a Variable as a keyword argument: pass it by position")
         result, transposes = call_rule(name, TRANSPOSES[name], (unwrapped_namespace(values),), values, kwargs)
@@ -265,22 +265,25 @@ def map_leaves(function: Callable[[Any], Any], tree: Any, *, any_leaf: bool = Fa
 
 def activate(
     activation: activations.Activation, u: Sequence[Any], order: int, parameters: Mapping[str, Any]
-) -> list[Any]:
+) -> tuple[list[Any], activations.Pullback]:
     """f along the coefficients ``u`` as one node: the pair rule forward, its correlation back."""
     if not u or len(u) > order + 1:
         raise TypeError(f"{activation.name} takes one array and nothing else, got {len(u)}")
     level = _top_level([*u, *parameters.values()])
     values = [_value(c, level) for c in u]
     named = {name: _value(p, level) for name, p in parameters.items()}
-    xp = unwrapped_namespace([*values, *named.values()])
     # A gradient takes one derivative more than the coefficients that go forward.
-    v, activation_pullback = activation.push(values, xp, order, named, differentiable=order + 1)
+    v, activation_pullback = activation.push(values, order, named, differentiable=order + 1)
 
     def pullback(cotangent: Sequence[Array | None]) -> list[Array | None]:
         of_u, gradients = activation_pullback(cotangent)
         return [*of_u, *(gradients[name] for name in named)]
 
-    return record(v, [*u, *parameters.values()], pullback, level)
+    def pullback_on_variables(*cotangents: Any, **options: Any) -> Any:
+        # Asked for where the gradient is differentiated again: then it is made of operations on variables.
+        return activation.closed_form(u, order, parameters)[1](*cotangents, **options)
+
+    return record(v, [*u, *parameters.values()], pullback, level), pullback_on_variables
 
 
 def propagate(network: Any, u: Sequence[Any], order: int) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from ntaylor import activations
 from ntaylor.array_object import HELD, NUMPY_NAMES, ArrayObject, call_rule, objects_in, unwrapped_namespace
 from ntaylor.composed import COMPOSED
-from ntaylor.dispatch import Adapter, adapter_for, serve
+from ntaylor.dispatch import Adapter, serve
 from ntaylor.jet_rules import RULES
 from ntaylor.namespace import MissingRule, check_order, did_you_mean, is_array
 from ntaylor.series import Series
@@ -198,18 +198,13 @@ def stack_coefficients(coefficients: Sequence[Array | None]) -> Array:
 
 
 def univariate(activation: str | activations.Activation, u: Jet, **parameters: Array) -> Jet:
-    """f(u) by the pair rule of ``activation``, a name or an Activation; a backend may do it in one piece."""
+    """f(u) by the pair rule of ``activation``, a name or an Activation."""
     activation = activations.get(activation)
     if not isinstance(u, Jet):
         raise TypeError(f"{activation.name} takes one Jet and nothing else, got {type(u).__name__}")
     if any(p.level >= u.level for p in objects_in(parameters.values())):
         raise MissingRule(f"no rule for {activation.name!r} of a parameter that depends on the same variable")
-    activate = adapter_for(*u._series, *parameters.values()).activate
-    if activate is not None:
-        return type(u)(activate(activation, u._series, u.order, parameters), u.order, level=u.level)
-    xp = unwrapped_namespace((*u._series, *parameters.values()))
-    v, _, _ = activation.pair(Series(u._series), xp, u.order, **parameters)
-    return type(u)(v.truncated(u.order), u.order, level=u.level)
+    return type(u)(activation.push(u._series, u.order, parameters)[0], u.order, level=u.level)
 
 
 def names() -> list[str]:

@@ -16,11 +16,13 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from itertools import zip_longest
 from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
+from ntaylor.dispatch import adapter_for
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.series import Series, add, correlate, sin_cos
 
@@ -86,8 +88,28 @@ class Layer:
         raise NotImplementedError
 
     def replace(self, parameters: Mapping[str, Array]) -> Layer:
-        """The same layer with other parameters, of the same names."""
-        return self
+        """The same layer with other parameters, of the same names; what they are is not looked at."""
+        other = copy(self)
+        other.parameters = {name: parameters[name] for name in self.parameters}
+        return other
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """All that the layer is besides its parameters: equal, and of one hash, for a layer and its replacements."""
+        return (type(self),)
+
+
+class _Same:
+    """A fixed array in a layer's structure: equal to itself alone, for arrays do not compare as one."""
+
+    def __init__(self, array: Array):
+        self.array = array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.array is other.array
+
+    def __hash__(self) -> int:
+        return id(self.array)
 
 
 def settled(cotangent: Coefficients, like: Coefficients, lead: int | None = None) -> Coefficients:
@@ -145,9 +167,6 @@ class Dense(Layer):
         self.parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         self.width_in = weight.shape[0]
 
-    def replace(self, parameters: Mapping[str, Array]) -> Dense:
-        return Dense(parameters["weight"], parameters.get("bias"))
-
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
         xp = unwrapped_namespace([*u, weight])
@@ -176,8 +195,10 @@ class Dense(Layer):
 
 
 def _products(xp: Any, u: Coefficients, weight: Array) -> Coefficients:
-    """u_k @ weight for every coefficient that is there, in one matrix product."""
+    """u_k @ weight for every coefficient that is there, in one matrix product, or one an order if that is faster."""
     present = [c for c in u if c is not None]
+    if not adapter_for(*present, weight).joins_orders:
+        return [None if c is None else c @ weight for c in u]
     return _split(xp, _rows(xp, present) @ weight, u) if present else [None] * len(u)
 
 
@@ -234,12 +255,13 @@ class Activate(Layer):
                 f"got {sorted(self.parameters)}"
             )
 
-    def replace(self, parameters: Mapping[str, Array]) -> Activate:
-        return Activate(self.activation, parameters)
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        return (Activate, self.activation)
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         parameters = self.parameters
-        v, pull = self.activation.push(u, unwrapped_namespace([*u, *parameters.values()]), order, parameters)
+        v, pull = self.activation.push(u, order, parameters)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             lead = leading_axes(cotangent, v, per_sample)
@@ -270,6 +292,10 @@ class Scale(Layer):
         self.shift, self.factor = shift, factor
         self.width_in = shift.shape[0] if shift.ndim else None
 
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        return (Scale, _Same(self.shift), _Same(self.factor))
+
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         factor = self.factor
         v = [None if c is None else (c - self.shift if k == 0 else c) * factor for k, c in enumerate(u)]
@@ -292,6 +318,10 @@ class FourierFeatures(Layer):
         self.frequencies = frequencies
         self.width_in = frequencies.shape[0]
         self._weight = frequencies * (2 * math.pi)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        return (FourierFeatures, _Same(self.frequencies))
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         xp = unwrapped_namespace([*u, self._weight])
@@ -318,6 +348,10 @@ class Periodic(Layer):
             raise ValueError(f"periods takes a positive number or None per coordinate, at least one; got {periods}")
         self.periods = tuple(periods)
         self.width_in = len(self.periods)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        return (Periodic, self.periods)
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         xp = unwrapped_namespace(u)

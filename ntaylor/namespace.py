@@ -7,12 +7,14 @@ tell a user what is wrong with them, and no mathematics.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import array_api_compat
 
 __all__ = [
+    "Library",
     "MissingRule",
     "any_true",
     "array_namespace",
@@ -22,9 +24,11 @@ __all__ = [
     "check_same_dtype",
     "check_same_kind",
     "describe",
+    "device",
     "did_you_mean",
     "is_array",
     "is_complex",
+    "know",
     "near_names",
     "number_like",
     "special",
@@ -42,16 +46,36 @@ class MissingRule(AttributeError, NotImplementedError):  # noqa: N818 it reads a
     """
 
 
-def is_array(value: Any) -> bool:
-    """Whether ``value`` is an array of some library (not a Python number or list, nor an array's type)."""
-    return not isinstance(value, type) and (
-        hasattr(value, "__array_namespace__") or array_api_compat.is_array_api_obj(value)
-    )
+@dataclass(frozen=True)
+class Library:
+    """What is known of the arrays of one type, once and for all; an adapter may know more than array-api-compat."""
+
+    namespace: Any
+    special: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
+    """Elementwise functions that the namespace lacks, by SciPy's names."""
+    device: Callable[[Array], Any] = array_api_compat.device
+    hides_values: Callable[[Array], bool] | None = None
+    """Whether values cannot be looked at now, as while a compiler follows the code."""
 
 
 # Of NumPy, CuPy, torch and Dask every array has the one namespace of its type, so it is looked up once. Others
 # may be wrappers, as our own objects are, with the namespace of what they wrap.
-_NAMESPACES: dict[type, Any] = {}
+_LIBRARIES: dict[type, Library] = {}
+
+
+def know(library: Library, *kinds: type) -> None:
+    """Arrays of exactly these types are of ``library``, and need no further look."""
+    for kind in kinds:
+        _LIBRARIES[kind] = library
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is an array of some library (not a Python number or list, nor an array's type)."""
+    if type(value) in _LIBRARIES:
+        return True
+    return not isinstance(value, type) and (
+        hasattr(value, "__array_namespace__") or array_api_compat.is_array_api_obj(value)
+    )
 
 
 def array_namespace(*arrays: Array) -> Any:
@@ -59,9 +83,16 @@ def array_namespace(*arrays: Array) -> Any:
 
     Raises TypeError when they come from different libraries, naming each.
     """
-    types = {type(a) for a in arrays}
-    if len(types) == 1 and (known := _NAMESPACES.get(*types)) is not None:
-        return known
+    shared = None
+    for a in arrays:
+        library = _LIBRARIES.get(type(a))
+        if library is not None and shared in (None, library.namespace):
+            shared = library.namespace
+        elif library is not None or not (a is None or isinstance(a, (int, float, complex))):
+            break
+    else:
+        if shared is not None:
+            return shared
     found = [a for a in arrays if a is not None and is_array(a)]
     if not found:
         kinds = ", ".join(sorted({type(a).__name__ for a in arrays})) or "nothing"
@@ -71,9 +102,16 @@ def array_namespace(*arrays: Array) -> Any:
     except TypeError as error:
         kinds = ", ".join(sorted({describe(a) for a in found}))
         raise TypeError(f"these arrays are of different libraries: {kinds}; convert all to one") from error
-    if len(types) == 1 and namespace.__name__.startswith("array_api_compat."):
-        _NAMESPACES[types.pop()] = namespace
+    if namespace.__name__.startswith("array_api_compat."):
+        for a in found:
+            _LIBRARIES.setdefault(type(a), Library(namespace))
     return namespace
+
+
+def device(array: Array) -> Any:
+    """The device that ``array`` is on, as its library names it."""
+    library = _LIBRARIES.get(type(array))
+    return array_api_compat.device(array) if library is None else library.device(array)
 
 
 def is_complex(value: Any) -> bool:
@@ -89,8 +127,8 @@ def describe(value: Any) -> str:
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
     kind = type(value).__module__.split(".")[0]
     text = f"{kind} array of shape {tuple(value.shape)} and dtype {value.dtype}"
-    device = str(array_api_compat.device(value))
-    return text if "cpu" in device.lower() else f"{text} on {device}"
+    where = str(device(value))
+    return text if "cpu" in where.lower() else f"{text} on {where}"
 
 
 def check_order(order: Any) -> int:
@@ -144,7 +182,7 @@ def number_like(value: float, like: Array) -> Array:
     """A Python number as an array () of the library, dtype and device of ``like``."""
     while hasattr(like, "_like"):  # a jet or a variable: what counts is the array inside
         like = like._like
-    return array_namespace(like).full((), value, dtype=like.dtype, device=array_api_compat.device(like))
+    return array_namespace(like).full((), value, dtype=like.dtype, device=device(like))
 
 
 def check_same_kind(**named: Array) -> None:
@@ -157,9 +195,9 @@ def check_same_kind(**named: Array) -> None:
     if len({array_namespace(a).__name__ for a in arrays.values()}) > 1:
         listing = "; ".join(f"{name} is a {describe(a)}" for name, a in arrays.items())
         raise TypeError(f"arrays of different libraries were mixed: {listing}. Convert all to one library")
-    devices = {name: array_api_compat.device(a) for name, a in arrays.items()}
-    if len({str(device) for device in devices.values()}) > 1:
-        listing = "; ".join(f"{name} is on {device}" for name, device in devices.items())
+    devices = {name: str(device(a)) for name, a in arrays.items()}
+    if len(set(devices.values())) > 1:
+        listing = "; ".join(f"{name} is on {where}" for name, where in devices.items())
         raise ValueError(f"arrays on different devices were mixed: {listing}. Move all to one device")
 
 
@@ -193,22 +231,21 @@ def any_true(condition: Array) -> bool:
     Used only to refuse bad values: what cannot be looked at without computing, or without making a device
     finish its queue, is let through.
     """
-    if array_api_compat.is_dask_array(condition) or not _on_cpu(condition):
+    library = _LIBRARIES.get(type(condition))
+    if library is not None and library.hides_values is not None and library.hides_values(condition):
+        return False
+    if array_api_compat.is_dask_array(condition) or "cpu" not in str(device(condition)).lower():
         return False
     xp = array_namespace(condition)
     try:
         return bool(xp.any(condition))
-    except TypeError:  # a tracer's refusal to become a Python bool
+    except (TypeError, RuntimeError):  # a tracer's refusal to become a Python bool: JAX's, and torch's under vmap
         return False
-
-
-def _on_cpu(array: Array) -> bool:
-    return "cpu" in str(array_api_compat.device(array)).lower()
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     """The shape that arrays of these shapes broadcast to; ValueError if they do not."""
-    length = max(map(len, shapes), default=0)
+    length = max([0, *[len(shape) for shape in shapes]])
     result = []
     for axis in range(-length, 0):
         sizes = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
@@ -233,12 +270,16 @@ def sum_to_shape(array: Array, shape: Sequence[int]) -> Array:
 def special(xp: Any, name: str) -> Callable[[Array], Array]:
     """An elementwise special function that is not in the array API (``erf``, ``ndtr``).
 
-    The namespace's own if it has one; else SciPy's, through NumPy for libraries on the CPU that
-    SciPy does not know.
+    The namespace's own if it has one, or what the adapter knows; else SciPy's, through NumPy for libraries on the
+    CPU that SciPy does not know.
     """
     own = getattr(xp, name, None)
     if own is not None:
         return own  # type: ignore[no-any-return]
+
+    for library in _LIBRARIES.values():
+        if library.namespace is xp and name in library.special:
+            return library.special[name]
     import numpy
     import scipy.special
 
@@ -247,7 +288,7 @@ def special(xp: Any, name: str) -> Callable[[Array], Array]:
     def through_numpy(x: Array) -> Array:
         if isinstance(x, (numpy.ndarray, numpy.generic)) or array_api_compat.is_dask_array(x):
             return function(x)
-        return xp.asarray(numpy.asarray(function(numpy.from_dlpack(x))), device=array_api_compat.device(x))
+        return xp.asarray(numpy.asarray(function(numpy.from_dlpack(x))), device=device(x))
 
     return through_numpy
 

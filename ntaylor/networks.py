@@ -130,7 +130,7 @@ class MLP(Chain):
                     f"parameter {name!r} has shape {tuple(parameters[name].shape)}; "
                     f"the network needs {tuple(old.shape)}"
                 )
-        return type(self)(list(self._replaced(parameters).values()))
+        return super().replace(parameters)  # type: ignore[return-value]
 
     def __call__(self, x: Any) -> Any:
         """The network's value; of a Jet, the jet of its value."""

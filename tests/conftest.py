@@ -76,10 +76,22 @@ def _strictest(module: Any) -> None:
     )
 
 
+def _in_float64(module: Any) -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+
+def _deterministic(module: Any) -> None:
+    module.set_num_threads(1)  # the workers are the parallelism
+
+
 SPACES = [
     Space("numpy", "numpy", lambda _, a: a, np.asarray),
     Space("array_api_strict", "array_api_strict", lambda xp, a: xp.asarray(a), np.from_dlpack, _strictest),
     Space("dask", "dask.array", lambda xp, a: xp.from_array(a, chunks=4), lambda a: np.asarray(a.compute())),
+    Space("torch", "torch", lambda xp, a: xp.tensor(a), lambda a: a.detach().cpu().numpy(), _deterministic),
+    Space("jax", "jax.numpy", lambda xp, a: xp.asarray(a), np.asarray, _in_float64),
 ]
 
 
