@@ -1,0 +1,113 @@
+"""Programs as text: the statements of a kernel, in the words of a language.
+
+Nothing here knows what is computed. A :class:`Dialect` says how a language writes the operations that
+``ntaylor.programs`` records; infix operators are the same in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ntaylor.programs import COMPARISONS, LOGICAL, Argument, Constant, Input, Program
+
+__all__ = ["CPLUSPLUS", "NUMBA", "Dialect", "output", "statements"]
+
+_INFIX = {
+    "add": "{0} + {1}",
+    "subtract": "{0} - {1}",
+    "multiply": "{0} * {1}",
+    "divide": "{0} / {1}",
+    "negative": "-{0}",
+    "less": "{0} < {1}",
+    "less_equal": "{0} <= {1}",
+    "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}",
+    "equal": "{0} == {1}",
+    "not_equal": "{0} != {1}",
+}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a language writes operations: name → text with {0}, {1}, … for the arguments."""
+
+    operations: Mapping[str, str]
+    number: str
+    """A constant {0}, in the type that is computed in."""
+    assign: str = "{0} = {1}"
+    assign_truth: str = "{0} = {1}"
+
+
+def statements(program: Program, dialect: Dialect) -> list[str]:
+    """One line an operation. Input i is read as ``x<i>``; see :func:`output` for the results."""
+    lines = []
+    for at, value in enumerate(program.values):
+        if isinstance(value, Input):
+            continue
+        text = (_INFIX | dict(dialect.operations))[value.name]
+        expression = text.format(*(_read(program, argument, dialect) for argument in value.arguments))
+        truth = value.name in COMPARISONS | LOGICAL
+        lines.append((dialect.assign_truth if truth else dialect.assign).format(f"t{at}", expression))
+    return lines
+
+
+def output(program: Program, index: int, dialect: Dialect) -> str | None:
+    """The expression for output ``index`` after the statements, ``None`` for a structural zero."""
+    at = program.outputs[index]
+    return None if at is None else _read(program, at, dialect)
+
+
+def _read(program: Program, argument: Argument, dialect: Dialect) -> str:
+    if isinstance(argument, Constant):
+        return dialect.number.format(repr(argument.number))
+    # Inputs are the first of the values.
+    return f"{'x' if isinstance(program.values[argument], Input) else 't'}{argument}"
+
+
+_SAME_NAME = """acos acosh asin asinh atan atanh cos cosh erf exp expm1 floor log log10 log1p log2 sin sinh sqrt tan
+    tanh""".split()  # noqa: SIM905 one name a line reads worse
+
+# Φ by erfc, not (1 + erf)/2, which has no correct digit left at u = -8.3.
+_NDTR = "{half} * {erfc}({scale} * {{0}})"
+
+CPLUSPLUS = Dialect(
+    {name: f"{name}({{0}})" for name in _SAME_NAME}
+    | {
+        "abs": "fabs({0})",
+        "maximum": "({0} > {1} || {0} != {0} ? {0} : {1})",
+        "minimum": "({0} < {1} || {0} != {0} ? {0} : {1})",
+        "pow": "pow({0}, {1})",
+        "ndtr": _NDTR.format(half="real(0.5)", erfc="erfc", scale="real(-0.7071067811865476)"),
+        "sign": "real(({0} > real(0)) - ({0} < real(0)))",
+        "where": "({0} ? {1} : {2})",
+        "logical_and": "{0} && {1}",
+        "logical_or": "{0} || {1}",
+        "logical_not": "!{0}",
+    },
+    number="real({0})",
+    assign="const real {0} = {1};",
+    assign_truth="const bool {0} = {1};",
+)
+"""C++ and CUDA C, where ``real`` is the type computed in."""
+
+_NUMPY_NAMES = {f"a{name}": f"arc{name}" for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh")}
+
+NUMBA = Dialect(
+    {name: f"np.{_NUMPY_NAMES.get(name, name)}({{0}})" for name in _SAME_NAME}
+    | {
+        "abs": "abs({0})",
+        "erf": "math.erf({0})",
+        "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
+        "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+        "ndtr": _NDTR.format(half="real(0.5)", erfc="math.erfc", scale="real(-0.7071067811865476)"),
+        "pow": "{0} ** {1}",
+        "sign": "np.sign({0})",
+        "where": "({1} if {0} else {2})",
+        "logical_and": "{0} and {1}",
+        "logical_or": "{0} or {1}",
+        "logical_not": "not {0}",
+    },
+    number="real({0})",
+)
+"""Python for Numba's compiler, where ``real`` is NumPy's type of a number."""
