@@ -1,4 +1,4 @@
-"""``python -m ntaylor`` is the ``ntaylor`` command. Floor 14."""
+"""``python -m ntaylor`` is the ``ntaylor`` command. Floor 15."""
 
 import sys
 

@@ -43,7 +43,7 @@ from ntaylor.faa_di_bruno import tower
 from ntaylor.namespace import any_true, broadcast_shapes, is_array, is_complex, near_names, sum_to_shape
 from ntaylor.series import Series, add, correlate, solve
 
-__all__ = ["Activation", "elu", "get", "names", "of_one_shape", "power", "register", "relu_power"]
+__all__ = ["Activation", "elu", "get", "names", "of_all_points", "of_one_shape", "power", "register", "relu_power"]
 
 Array = Any
 Pair = tuple[Series, Series]
@@ -78,7 +78,7 @@ class Activation:
         ValueError where f is not differentiable to ``order``, TypeError for a complex u in a piecewise f.
         """
         self._check_argument(u[0], xp, order)
-        return self._pair(u, xp, order, parameters)
+        return self.pair_unchecked(u, xp, order, parameters)
 
     def _check_argument(self, u0: Array, xp: Any, order: int) -> None:
         complex_argument = is_complex(u0)
@@ -91,9 +91,10 @@ class Activation:
                 f"{self.domain}. Keep the argument inside that domain, or ask for order=0"
             )
 
-    def _pair(
+    def pair_unchecked(
         self, u: Series, xp: Any, order: int, parameters: Mapping[str, Array]
     ) -> tuple[Series, Series, dict[str, Series]]:
+        """As :meth:`pair`, without a look at where u_0 lies."""
         if self.rule is None:
             return *_pair_from_derivatives(self, u, xp, order), {}
         found = self.rule(u, xp, **{**self.parameters, **parameters})
@@ -139,8 +140,8 @@ class Activation:
         those of the parameters are summed over the features only.
         """
         xp = unwrapped_namespace((*u, *parameters.values()))
-        series, w, partials = self._pair(Series(u), xp, order, parameters)
-        v = _of_all_points(series.truncated(order), u, xp)
+        series, w, partials = self.pair_unchecked(Series(u), xp, order, parameters)
+        v = of_all_points(series.truncated(order), u, xp)
 
         def of_parameter(name: str, cotangent: Sequence[Array | None], per_sample: bool) -> Array:
             parameter = parameters[name]
@@ -161,11 +162,7 @@ class Activation:
             cotangent: Sequence[Array | None], per_sample: bool = False
         ) -> tuple[list[Array | None], dict[str, Array]]:
             for name in parameters:
-                if not isinstance(partials.get(name), Series):
-                    raise TypeError(
-                        f"the rule of {self.name} gave no partial for its parameter {name!r}, so there is no gradient: "
-                        f"return (v, w, {{{name!r}: …}}) with the series of ∂f(u)/∂{name}"
-                    )
+                self.partial_of(name, partials)
             if per_sample:
                 of_u = correlate(cotangent, w, len(u))
             else:
@@ -178,12 +175,21 @@ class Activation:
 
         return v, pullback
 
+    def partial_of(self, name: str, partials: Mapping[str, Series]) -> Series:
+        """The series of ∂f(u)/∂name among those that the rule gave; TypeError where it gave none."""
+        if not isinstance(partials.get(name), Series):
+            raise TypeError(
+                f"the rule of {self.name} gave no partial for its parameter {name!r}, so there is no gradient: "
+                f"return (v, w, {{{name!r}: …}}) with the series of ∂f(u)/∂{name}"
+            )
+        return partials[name]
+
     def __reduce__(self) -> Any:
         # By name where the table has it: rules are functions, which do not travel to other processes.
         return (get, (self.name,)) if _TABLE.get(self.name) is self else super().__reduce__()
 
 
-def _of_all_points(v: list[Array | None], u: Sequence[Array | None], xp: Any) -> list[Array | None]:
+def of_all_points(v: list[Array | None], u: Sequence[Array | None], xp: Any) -> list[Array | None]:
     """v_k of the shape of u_0..u_k together, where a rule gave one with fewer axes.
 
     A polynomial's top coefficients are shared where the direction is, such as u_1² for u². Their cotangents

@@ -39,8 +39,16 @@ __all__ = [
     "without_options",
 ]
 
-new_level: Callable[[], float] = itertools.count(1).__next__
-"""The level of a differentiation that starts now, above those that are under way."""
+_levels = itertools.count(1)
+
+
+def new_level() -> float:
+    """The level of a differentiation that starts now, above those that are under way."""
+    return next(_levels)
+
+
+# torch.compile keeps the number it gets: what it compiles need not be compiled anew because the count went on.
+new_level._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 HELD = math.inf
 """The level of jets that the caller holds, made by hand or returned: all in one t, outside of all others."""
@@ -117,13 +125,24 @@ def objects_in(values: Any) -> Iterator[ArrayObject]:
             yield from objects_in(value)
 
 
+def _highest(values: Any) -> ArrayObject | None:
+    """The object of the highest level among ``values``; of one level's, that of a subclass, such as an adapter's.
+
+    A loop, because torch.compile cannot follow ``max`` with a key and a default.
+    """
+    top = None
+    for a in objects_in(values):
+        if top is None or a.level > top.level or (a.level == top.level and issubclass(type(a), type(top))):
+            top = a
+    return top
+
+
 def apply(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call the rule ``name`` of the object of the highest level among the arguments.
 
     Without any object among them it is the underlying library's own function.
     """
-    # Of one level's objects that of a subclass, such as an adapter's, decides what comes out.
-    top = max(objects_in((*args, *kwargs.values())), key=lambda a: (a.level, len(type(a).__mro__)), default=None)
+    top = _highest((*args, *kwargs.values()))
     if top is None:
         return getattr(unwrapped_namespace((args, list(kwargs.values()))), name)(*args, **kwargs)
     kind = type(top)
@@ -248,7 +267,7 @@ def unwrapped_namespace(values: Any) -> Any:
 
     It is that of the highest level's object, whose rules take all the others as arrays.
     """
-    top = max(objects_in(values), key=lambda a: a.level, default=None)
+    top = _highest(values)
     return array_namespace(*_arrays_in(values)) if top is None else top.__array_namespace__()
 
 
@@ -345,7 +364,7 @@ class ArrayObject:
     @property
     def size(self) -> Any:
         """The number of entries."""
-        return self._like.size
+        return math.prod(self.shape)  # size of a torch tensor is a method
 
     @property
     def dtype(self) -> Any:

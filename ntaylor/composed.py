@@ -140,7 +140,7 @@ def _std(a: Any, *, axis: Any = None, correction: float = 0.0, keepdims: bool = 
 
 def _var(a: Any, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
     mean = apply("mean", (a,), {"axis": axis, "keepdims": True})
-    count = a.size // max(mean.size, 1) - correction
+    count = math.prod(a.shape) // max(math.prod(mean.shape), 1) - correction
     return apply("sum", (_squared_modulus(a - mean),), {"axis": axis, "keepdims": keepdims}) / count
 
 

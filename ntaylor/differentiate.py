@@ -66,6 +66,7 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
         raise TypeError(f"f must be a function or a network, got {describe(f)}: call derivatives(f, x, order)")
     if isinstance(x, Jet) and x.level == HELD:
         raise TypeError("x is a Jet made outside of this call: f(x) is the jet of f along it; or pass x.primal")
+    adapter = adapter_for(x)  # first of all: loading it makes the type of x known
     x = f.point(x) if is_network(f) else as_floating(x, "x")  # type: ignore[attr-defined]
     # To a network of several inputs a vector is one point, not a batch of scalars.
     scalars = x.ndim < 2 and getattr(f, "width_in", 1) in (1, None)
@@ -74,7 +75,7 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
     if is_network(f):
         return Jet(f.propagate(coefficients, order), order)  # type: ignore[attr-defined]
     start = Jet(coefficients, order, level=new_level())
-    push = adapter_for(x).push
+    push = adapter.push
     result = f(start) if push is None else push(f, start)
     if isinstance(result, Jet) and result.level >= start.level:
         if result.level > start.level:
@@ -141,7 +142,7 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     """A function of the loss's arguments that returns (value, gradient with respect to the first).
 
     ``loss(parameters, *rest)`` must return a scalar, or (scalar, auxiliary); then the result is
-    ((value, auxiliary), gradient). ``parameters`` is an array, or dicts, lists and tuples of arrays;
+    ((value, auxiliary), gradient). ``parameters`` is an array, a network, or dicts, lists and tuples of them;
     the gradient has the same structure. On NumPy, CuPy and other libraries without autograd the gradient
     is the closed-form adjoint; an operation that has none is named in a MissingRule.
 
@@ -159,7 +160,12 @@ def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
             return loss(p, *rest, **named)
 
         leaves: list[Array] = []
-        gradients.map_leaves(leaves.append, parameters)
+
+        def noted(array: Array) -> Array:
+            leaves.append(array)
+            return array
+
+        gradients.map_leaves(noted, parameters)
         own = adapter_for(*leaves).value_and_grad
         return (own or gradients.value_and_grad)(bound, parameters)
 

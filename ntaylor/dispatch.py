@@ -8,6 +8,7 @@ ntaylor imports no array library but NumPy, and anybody can add a backend by dec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
@@ -41,6 +42,13 @@ class Adapter:
     value_and_grad: Callable[..., Any] | None = None
     """(loss, parameters) -> (value, gradient), both of this library; gradient shaped as parameters."""
 
+    nested: Callable[..., Any] | None = None
+    """(f, x, order, direction) -> derivatives (order+1, \\*f(x).shape) of t ↦ f(x + t·direction) at t = 0.
+
+    By the library's own reverse mode, nested, and nothing of ntaylor: it is what ``nt.check`` compares with. ``f`` is
+    called on plain arrays; the direction is an array that broadcasts to x. Derivatives, not Taylor coefficients.
+    """
+
     joins_orders: bool = True
     """Whether a dense layer multiplies the rows of all orders in one product, or each order in one of its own."""
 
@@ -48,44 +56,54 @@ class Adapter:
 _CORE = Adapter()
 _served: dict[type, Adapter] = {}
 _found: dict[type, Adapter] = {}
+_homes: dict[type, str] = {}
 
 
 def serve(kind: type, adapter: Adapter) -> None:
     """Let ``adapter`` serve arrays of type ``kind`` (for array types that live in one process only)."""
     _served[kind] = adapter
-    _found.clear()
+    _homes.clear()
 
 
 def _adapter_of_type(kind: type) -> Adapter:
-    known = _found.get(kind)
-    return _find(kind) if known is None else known
-
-
-def _find(kind: type) -> Adapter:
-    adapter = _found[kind] = _announced_for(kind)
+    # In steps that torch.compile, which follows Python code, can follow: what looks for entry points is marked as
+    # giving a constant, so a name, and the adapter of that name is looked up where its methods can be followed too.
+    home = _home_of_adapter(kind)
+    if not home:
+        return _found[kind]
+    module, _, name = home.partition(":")
+    adapter: Adapter = getattr(sys.modules[module], name)
     return adapter
 
 
-# A compiler that follows Python code, as torch.compile does, takes the answer as it is: looking for entry points is
-# nothing that it could compile.
-_find._dynamo_marked_constant = True  # type: ignore[attr-defined]
+def _home_of_adapter(kind: type) -> str:
+    """Where the adapter of a type is, as "module:name"; "" for one of :func:`serve` or the core's, in ``_found``."""
+    home = _homes.get(kind)
+    return _find(kind) if home is None else home
 
 
-def _announced_for(kind: type) -> Adapter:
+_home_of_adapter._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _find(kind: type) -> str:
     announced = {point.name: point for point in entry_points(group="ntaylor.backends")}
+    _found[kind], _homes[kind] = _CORE, ""
     for base in kind.__mro__:
         if base in _served:
-            return _served[base]
+            _found[kind] = _served[base]
+            break
         point = announced.get(base.__module__.partition(".")[0])
         if point is not None:
             adapter = point.load()
             if not isinstance(adapter, Adapter):
+                del _homes[kind]
                 raise TypeError(
                     f"entry point {point.name!r} of group 'ntaylor.backends' gave a {type(adapter).__name__}; "
                     "it must name an instance of ntaylor.dispatch.Adapter"
                 )
-            return adapter
-    return _CORE
+            _found[kind], _homes[kind] = adapter, point.value
+            break
+    return _homes[kind]
 
 
 def adapter_for(*arrays: Any) -> Adapter:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,15 @@ from ntaylor.dispatch import Adapter, serve
 from ntaylor.namespace import MissingRule, as_floating, did_you_mean, is_array, is_complex
 from ntaylor.transposes import TRANSPOSES
 
-__all__ = ["Variable", "sweep", "value_and_grad"]
+__all__ = [
+    "Variable",
+    "check_loss",
+    "loss_and_auxiliary",
+    "map_auxiliary",
+    "map_leaves",
+    "sweep",
+    "value_and_grad",
+]
 
 Array = Any
 Pullback = Callable[[Sequence[Array | None]], Sequence[Array | None]]
@@ -177,20 +186,9 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
         return leaves[-1]
 
     result = loss(map_leaves(wrap, parameters))
-    if isinstance(result, tuple) and len(result) != 2:
-        raise ValueError(
-            f"the loss returned a tuple of {len(result)}: return the scalar, or (scalar, auxiliary) with all else in "
-            "one dict or tuple, such as return loss, {'residual': r, 'data': d}"
-        )
-    value, auxiliary = result if isinstance(result, tuple) else (result, None)
-    _check_loss(value, level)
-    if value.size != 1:
-        raise ValueError(f"the loss must be a scalar, it has shape {value.shape}: end it with xp.mean(…) or xp.sum(…)")
+    value, auxiliary = loss_and_auxiliary(result)
+    check_loss(value, isinstance(value, Variable) and value.level == level)
     xp = unwrapped_namespace([value.value])
-    if xp.isdtype(value.dtype, "complex floating"):
-        raise ValueError(
-            "the loss must be real, it is complex: end it with xp.sum(xp.abs(…) ** 2), or take xp.real of it"
-        )
     found = iter(sweep([value], [xp.ones_like(value.value)], leaves))
     of_leaves = iter(leaves)
 
@@ -206,11 +204,34 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
     own_value, gradients = _own(value.value), map_leaves(gradient, parameters)
     if not isinstance(result, tuple):
         return own_value, gradients
-    return (own_value, map_leaves(lambda a: _plain(a, level), auxiliary, any_leaf=True)), gradients
+
+    def plain(a: Any) -> Any:
+        return _own(a.value) if isinstance(a, Variable) and a.level == level else a
+
+    return (own_value, map_auxiliary(plain, auxiliary)), gradients
 
 
-def _check_loss(value: Any, level: float) -> None:
-    if isinstance(value, Variable) and value.level == level:
+def loss_and_auxiliary(result: Any) -> tuple[Any, Any]:
+    """What a loss returned, as (value, auxiliary or None); ValueError for a tuple of any length but two."""
+    if isinstance(result, tuple) and len(result) != 2:
+        raise ValueError(
+            f"the loss returned a tuple of {len(result)}: return the scalar, or (scalar, auxiliary) with all else in "
+            "one dict or tuple, such as return loss, {'residual': r, 'data': d}"
+        )
+    return result if isinstance(result, tuple) else (result, None)
+
+
+def check_loss(value: Any, depends: bool) -> None:
+    """Raise ValueError unless the loss's value is one real number that ``depends`` on the parameters."""
+    if depends:
+        if math.prod(value.shape) != 1:
+            raise ValueError(
+                f"the loss must be a scalar, it has shape {tuple(value.shape)}: end it with xp.mean(…) or xp.sum(…)"
+            )
+        if is_complex(value):
+            raise ValueError(
+                "the loss must be real, it is complex: end it with xp.sum(xp.abs(…) ** 2), or take xp.real of it"
+            )
         return
     if value is None:
         raise ValueError("the loss returned nothing (NoneType): end it with return, and the scalar")
@@ -232,19 +253,19 @@ def _own(array: Array) -> Array:
     return unwrapped_namespace([array]).asarray(array, copy=True)
 
 
-def _plain(a: Any, level: float) -> Any:
-    """What a loss returned beside its value, without Variables of ``level`` and as the caller's own."""
-    if isinstance(a, Variable) and a.level == level:
-        return _own(a.value)
-    if isinstance(a, ArrayObject):
-        return a._mapped(lambda c: _plain(c, level))
-    if hasattr(a, "replace") and isinstance(getattr(a, "parameters", None), Mapping):
-        return a.replace({name: _plain(p, level) for name, p in a.parameters.items()})  # a network
-    return a
+def map_auxiliary(function: Callable[[Any], Any], auxiliary: Any) -> Any:
+    """What a loss returned beside its value with ``function`` applied to all in it, arrays of jets and networks too."""
+
+    def of_leaf(a: Any) -> Any:
+        if isinstance(a, ArrayObject) and not isinstance(a, Variable):
+            return a._mapped(of_leaf)
+        return function(a)
+
+    return map_leaves(of_leaf, auxiliary, any_leaf=True)
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any, *, any_leaf: bool = False) -> Any:
-    """``tree`` of dicts, lists, tuples and None with ``function`` applied to every array in it."""
+    """``tree`` of dicts, lists, tuples, networks and None with ``function`` applied to every array in it."""
     if tree is None:
         return None
     if isinstance(tree, Mapping):
@@ -252,6 +273,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any, *, any_leaf: bool = Fa
     if isinstance(tree, (list, tuple)):
         mapped = [map_leaves(function, value, any_leaf=any_leaf) for value in tree]
         return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)
+    if hasattr(tree, "replace") and isinstance(getattr(tree, "parameters", None), Mapping):  # a network
+        return tree.replace(map_leaves(function, dict(tree.parameters), any_leaf=any_leaf))
     if not any_leaf and not is_array(tree):
         raise TypeError(
             f"parameters must be arrays in dicts, lists or tuples; found a {type(tree).__name__}: "

@@ -25,7 +25,7 @@ from ntaylor.array_object import CONSTANT, check_floating_sum, refuse_complex, w
 from ntaylor.namespace import MissingRule, any_true, is_array, is_complex
 from ntaylor.series import Series, add, as_series, integrate, select, solve
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "leibniz"]
 
 Array = Any
 
@@ -75,18 +75,23 @@ def _map(function: Callable[[Array], Array], u: Series) -> Series:
 def _bilinear(name: str) -> Callable[..., Any]:
     def rule(xp: Any, order: int, u: Any, v: Any, /, **kwargs: Any) -> Series:
         function = getattr(xp, name)
-        u, v = as_series(u), as_series(v)
-
-        def coefficient(k: int) -> Array:
-            total = None
-            for j in range(k + 1):
-                if u[j] is not None and v[k - j] is not None:
-                    total = add(total, function(u[j], v[k - j], **kwargs))
-            return total
-
-        return Series((), coefficient)
+        return leibniz(lambda a, b: function(a, b, **kwargs), u, v)
 
     return rule
+
+
+def leibniz(product: Callable[[Array, Array], Array], u: Any, v: Any) -> Series:
+    """Σ_j product(u_j, v_{k−j}), equation (2.1), for a product that is linear in each; a constant may be an array."""
+    u, v = as_series(u), as_series(v)
+
+    def coefficient(k: int) -> Array:
+        total = None
+        for j in range(k + 1):
+            if u[j] is not None and v[k - j] is not None:
+                total = add(total, product(u[j], v[k - j]))
+        return total
+
+    return Series((), coefficient)
 
 
 def _joining(name: str) -> Callable[..., Any]:
@@ -159,7 +164,7 @@ def _pow(xp: Any, order: int, u: Any, exponent: Any) -> Series:
     if not any_true(xp.logical_or(xp.logical_not(whole), exponent < 0)):
         # Polynomials such as x[:, None] ** np.arange(4), by products, which hold at u = 0 too.
         result = Series([xp.ones_like(xp.pow(u[0], exponent))])
-        for p in range(1, int(xp.max(exponent)) + 1 if exponent.size else 1):
+        for p in range(1, int(xp.max(exponent)) + 1 if math.prod(exponent.shape) else 1):
             result = _where(xp, order, exponent == p, u**p, result)
         return result
     raise ValueError("a power is not differentiable here: a fractional exponent needs a base > 0, a negative one ≠ 0")

@@ -54,6 +54,8 @@ class Library:
     special: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
     """Elementwise functions that the namespace lacks, by SciPy's names."""
     device: Callable[[Array], Any] = array_api_compat.device
+    stays: Callable[[Array], bool] | None = None
+    """Whether an array stays on its device when it meets one of another, which is then refused; all do unless given."""
     hides_values: Callable[[Array], bool] | None = None
     """Whether values cannot be looked at now, as while a compiler follows the code."""
 
@@ -61,6 +63,9 @@ class Library:
 # Of NumPy, CuPy, torch and Dask every array has the one namespace of its type, so it is looked up once. Others
 # may be wrappers, as our own objects are, with the namespace of what they wrap.
 _LIBRARIES: dict[type, Library] = {}
+
+
+_NO_ARRAYS = frozenset({bool, bytes, complex, dict, float, int, list, set, slice, str, tuple, type, type(None)})
 
 
 def know(library: Library, *kinds: type) -> None:
@@ -73,6 +78,8 @@ def is_array(value: Any) -> bool:
     """Whether ``value`` is an array of some library (not a Python number or list, nor an array's type)."""
     if type(value) in _LIBRARIES:
         return True
+    if type(value) in _NO_ARRAYS:  # what torch.compile meets here, which cannot follow the general way
+        return False
     return not isinstance(value, type) and (
         hasattr(value, "__array_namespace__") or array_api_compat.is_array_api_obj(value)
     )
@@ -93,6 +100,8 @@ def array_namespace(*arrays: Array) -> Any:
     else:
         if shared is not None:
             return shared
+    if len(arrays) == 1 and hasattr(arrays[0], "_like"):  # a jet or a variable: torch.compile follows this way only
+        return arrays[0].__array_namespace__()
     found = [a for a in arrays if a is not None and is_array(a)]
     if not found:
         kinds = ", ".join(sorted({type(a).__name__ for a in arrays})) or "nothing"
@@ -127,8 +136,8 @@ def describe(value: Any) -> str:
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
     kind = type(value).__module__.split(".")[0]
     text = f"{kind} array of shape {tuple(value.shape)} and dtype {value.dtype}"
-    where = str(device(value))
-    return text if "cpu" in where.lower() else f"{text} on {where}"
+    where = device(value)
+    return text if where is None or "cpu" in str(where).lower() else f"{text} on {where}"
 
 
 def check_order(order: Any) -> int:
@@ -195,10 +204,15 @@ def check_same_kind(**named: Array) -> None:
     if len({array_namespace(a).__name__ for a in arrays.values()}) > 1:
         listing = "; ".join(f"{name} is a {describe(a)}" for name, a in arrays.items())
         raise TypeError(f"arrays of different libraries were mixed: {listing}. Convert all to one library")
-    devices = {name: str(device(a)) for name, a in arrays.items()}
+    devices = {name: str(device(a)) for name, a in arrays.items() if _stays(a) and device(a) is not None}
     if len(set(devices.values())) > 1:
         listing = "; ".join(f"{name} is on {where}" for name, where in devices.items())
         raise ValueError(f"arrays on different devices were mixed: {listing}. Move all to one device")
+
+
+def _stays(array: Array) -> bool:
+    library = _LIBRARIES.get(type(array))
+    return library is None or library.stays is None or library.stays(array)
 
 
 def check_same_dtype(x: Array, **named: Array) -> None:
@@ -248,10 +262,15 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     length = max([0, *[len(shape) for shape in shapes]])
     result = []
     for axis in range(-length, 0):
-        sizes = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
-        if len(sizes) > 1:
-            raise ValueError(f"shapes {' and '.join(map(str, map(tuple, shapes)))} do not broadcast")
-        result.append(sizes.pop() if sizes else 1)
+        # Compared, never hashed: a size may be a symbol of torch.compile, which would then compile for that size only.
+        size = 1
+        for shape in shapes:
+            if len(shape) < -axis or shape[axis] == 1:
+                continue
+            if size != 1 and shape[axis] != size and shape[axis] == shape[axis]:  # Dask's unknown sizes are NaN
+                raise ValueError(f"shapes {' and '.join(map(str, map(tuple, shapes)))} do not broadcast")
+            size = shape[axis]
+        result.append(size)
     return tuple(result)
 
 

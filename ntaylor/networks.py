@@ -48,6 +48,10 @@ class MLP(Chain):
     layers hold the arrays; ``net = net.replace(parameters)`` makes the same network with others.
     """
 
+    def __init__(self, layers: Sequence[Layer]):
+        super().__init__(layers)
+        _announce(self.parameters)
+
     @classmethod
     def create(
         cls,
@@ -130,6 +134,7 @@ class MLP(Chain):
                     f"parameter {name!r} has shape {tuple(parameters[name].shape)}; "
                     f"the network needs {tuple(old.shape)}"
                 )
+        _announce(parameters)
         return super().replace(parameters)  # type: ignore[return-value]
 
     def __call__(self, x: Any) -> Any:
@@ -203,6 +208,11 @@ class MLP(Chain):
         count = sum(math.prod(p.shape) for p in self.parameters.values())
         kinds = ", ".join(type(layer).__name__ for layer in self.layers)
         return f"MLP({kinds}; {count} parameters)"
+
+
+def _announce(parameters: Mapping[str, Array]) -> None:
+    """Have the adapter of these arrays loaded: it may teach its library what a network is, before it meets one."""
+    adapter_for(*parameters.values())
 
 
 def _check_fits(x: Array, name: str, c: Array) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from ntaylor.namespace import is_complex, special
@@ -69,8 +69,11 @@ def _is_left(u0: Array, xp: Any) -> Array:
 
 
 def _modulus(u0: Array, xp: Any) -> Array:
-    """|u|; of a complex u whichever of ±u lies on the right, so that what is even in u stays holomorphic."""
-    return xp.where(_is_left(u0, xp), -u0, u0) if is_complex(u0) else xp.abs(u0)
+    """Whichever of ±u lies on the right, so that what is even in u stays holomorphic, and smooth to autograd.
+
+    At 0 every library takes 0 for the derivative of |u|. A branch's is 1, as the other branches' of the rule.
+    """
+    return xp.where(_is_left(u0, xp), -u0, u0)
 
 
 def _sech_squared(u0: Array, xp: Any) -> Array:
@@ -205,12 +208,8 @@ def _inverse_root(d: Series, xp: Any) -> Series:
     And √d has cancelling coefficients where d is nearly a square, as 1 + u² is for large u.
     """
 
-    @cache
-    def solution() -> Series:
-        return solve(d, 1 / xp.sqrt(d[0]), lambda w: -0.5 * w / d)[0]
-
-    # Made when first asked for: at the end of a domain the value is wanted, and this has none.
-    return Series((), lambda k: solution()[k])
+    # Its coefficient 0 is made when first asked for: at the end of a domain the value is wanted, and this has none.
+    return solve(d, lambda: 1 / xp.sqrt(d[0]), lambda w: -0.5 * w / d)[0]
 
 
 def _one_minus_square(u: Series) -> Series:

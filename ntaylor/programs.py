@@ -11,6 +11,7 @@ multiplying with its reciprocal; it never reorders a sum. All coefficients are T
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,6 +83,8 @@ class Program:
     values: tuple[Input | Operation, ...]
     outputs: tuple[Argument | None, ...]
     """Every output asked for; ``None`` where it is a structural zero."""
+    name: str = "kernel"
+    """What a reader of the printed kernel, or of a profile, sees."""
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -161,6 +164,8 @@ class _Recording:
                 raise NotRecordableError("scalars of two recordings were mixed")
             return value.at
         if isinstance(value, (int, float)):
+            if not math.isfinite(value):  # languages have no common word for it
+                raise NotRecordableError(f"{value} among the arguments")
             return Constant(float(value))
         raise NotRecordableError(f"a {type(value).__name__} among the arguments")
 
@@ -291,7 +296,10 @@ def record(function: Callable[..., Sequence[Any]], names: Sequence[str]) -> Prog
     scalars = [recording.place(Input(name)) for name in names]
     try:
         return recording.program(function(*scalars))
-    except (AttributeError, TypeError) as error:  # from a rule that takes its arguments for arrays of some library
+    except NotRecordableError:
+        raise
+    except Exception as error:
+        # From a rule that takes its arguments for arrays of some library; on arrays it says itself what is wrong.
         raise NotRecordableError(str(error)) from error
 
 

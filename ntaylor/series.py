@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import ref
 
 __all__ = [
     "Series",
@@ -77,10 +78,18 @@ class Series:
             if isinstance(left, Series):
                 return getattr(left, f"__{name}__")(right)
             return getattr(right, f"__r{name}__")(left)
-        raise TypeError(
-            f"{ufunc.__name__} does not apply to a Series, which has + - * / and whole powers. Apply it to the value "
-            f"u[0], or use its own rule: v, w, _ = nt.activations.get({ufunc.__name__!r}).pair(u, xp, 0)"
-        )
+        raise _does_not_apply(ufunc.__name__)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # For torch.compile, to which an operator with a tensor on either side is an operation on tensors.
+        name, swapped = _operator_of(function)
+        if name not in ("add", "sub", "mul", "truediv") or kwargs:
+            raise _does_not_apply(name)
+        left, right = reversed(args) if swapped else args
+        if isinstance(left, cls):
+            return getattr(left, f"__{name}__")(right)
+        return getattr(right, f"__r{name}__")(left)
 
     def __init__(self, known: Sequence[Coefficient], rule: Callable[[int], Coefficient] | None = None):
         self._known = list(known)
@@ -139,15 +148,14 @@ class Series:
         if not isinstance(other, Series):
             return Series((), lambda k: None if self[k] is None else self[k] / other)
 
-        def rule(k: int) -> Coefficient:
+        def rule(lower: Series, k: int) -> Coefficient:
             rest = self[k]
             for j in range(k):
-                if quotient[j] is not None and other[k - j] is not None:
-                    rest = _subtract(rest, quotient[j] * other[k - j])
+                if lower[j] is not None and other[k - j] is not None:
+                    rest = _subtract(rest, lower[j] * other[k - j])
             return None if rest is None else rest / other[0]
 
-        quotient = Series((), rule)
-        return quotient
+        return _from_lower((), rule)
 
     def __rtruediv__(self, other: Any) -> Series:
         return as_series(other) / self
@@ -160,6 +168,24 @@ class Series:
         if half is None:
             return self
         return half * half * self if exponent % 2 else half * half
+
+
+def _does_not_apply(name: str) -> TypeError:
+    return TypeError(
+        f"{name} does not apply to a Series, which has + - * / and whole powers. Apply it to the value u[0], or use "
+        f"its own rule: v, w, _ = nt.activations.get({name!r}).pair(u, xp, 0)"
+    )
+
+
+def _operator_of(function: Any) -> tuple[str, bool]:
+    """The operator that a torch function is, and whether it takes the right operand first."""
+    name = function.__name__.strip("_")
+    swapped = name in ("rsub", "rdiv", "rtruediv")
+    name = name[1:] if swapped else name
+    return ("truediv" if name in ("div", "true_divide") else name), swapped
+
+
+_operator_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def as_series(value: Any) -> Series:
@@ -236,10 +262,37 @@ def solve(
     every higher coefficient inherits its relative accuracy from that one. Both v0 and w0 may be functions
     that make the coefficient when it is first asked for.
     """
-    v = starting(v0, lambda k: _integrated(dv, k))
+    solution = _Solution()
+    weakly = ref(solution)
+    v = starting(v0, lambda k: _integrated(weakly().dv, k))  # type: ignore[union-attr]
     w = slope(v) if w0 is None else starting(w0, slope(v))
-    dv = w * u.derivative()
-    return v, w
+    solution.dv = w * u.derivative()
+    return solution.keeping(v), solution.keeping(w)
+
+
+class _Solution:
+    """What each of two series is made of, which lean on each other: their derivatives.
+
+    A rule that held its own series would be freed only when Python looks for cycles, and with it every array of
+    every activation. So inside the equation it is referred to weakly, and what is given out keeps it.
+    """
+
+    __slots__ = ("__weakref__", "db", "dv")
+
+    dv: Series
+    db: Series
+
+    def keeping(self, series: Series) -> Series:
+        """``series``, with all that it is made of."""
+        return Series((), lambda k: self and series[k])
+
+
+def _from_lower(known: Sequence[Coefficient], rule: Callable[[Series, int], Coefficient]) -> Series:
+    """The series that goes on by ``rule(lower, k)``, with ``lower`` the series so far, which does not hold the rule."""
+    lower = Series(known)
+    series = Series((), lambda k: rule(lower, k))
+    series._known = lower._known
+    return series
 
 
 def sin_cos(u: Series, sin0: Coefficient, cos0: Coefficient) -> tuple[Series, Series]:
@@ -255,23 +308,24 @@ def cosh_sinh(u: Series, cosh0: Coefficient, sinh0: Coefficient) -> tuple[Series
 def _coupled(
     u: Series, a0: Coefficient, b0: Coefficient, slope_of_b: Callable[[Series], Series]
 ) -> tuple[Series, Series]:
-    a = Series([a0], lambda k: _integrated(da, k))
-    b = Series([b0], lambda k: _integrated(db, k))
+    solution = _Solution()
+    weakly = ref(solution)
+    a = Series([a0], lambda k: _integrated(weakly().dv, k))  # type: ignore[union-attr]
+    b = Series([b0], lambda k: _integrated(weakly().db, k))  # type: ignore[union-attr]
     du = u.derivative()
-    da = b * du
-    db = slope_of_b(a) * du
-    return a, b
+    solution.dv = b * du
+    solution.db = slope_of_b(a) * du
+    return solution.keeping(a), solution.keeping(b)
 
 
 def square_root(u: Series, v0: Coefficient) -> Series:
     """√u from v·v = u: v_k = (u_k − Σ_{0<j<k} v_j v_{k−j}) / (2 v_0), equation (2.5)."""
 
-    def rule(k: int) -> Coefficient:
-        rest = _subtract(u[k], _square(v, k, first=1))
+    def rule(lower: Series, k: int) -> Coefficient:
+        rest = _subtract(u[k], _square(lower, k, first=1))
         return None if rest is None else rest / (2 * v0)
 
-    v = Series([v0], rule)
-    return v
+    return _from_lower([v0], rule)
 
 
 def select(

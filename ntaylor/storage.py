@@ -1,6 +1,6 @@
 """Files that are either whole or not there.
 
-Floor 8: arrays as safetensors with metadata, reports as JSON; each written beside its place and moved
+Floor 0: arrays as safetensors with metadata, reports as JSON; each written beside its place and moved
 there in one step, so that an interruption never leaves half a file. Nothing is ever pickled.
 """
 

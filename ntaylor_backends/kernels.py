@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.programs import NotRecordableError, Program, adjoint, forward, names_of_inputs
 from ntaylor.series import Series, add
 
-__all__ = ["Run", "activate", "layout"]
+__all__ = ["Run", "activate", "adjoint_program", "forward_program", "layout"]
 
 Array = Any
 Run = Callable[[Program, dict[str, Array], tuple[int, ...]], list[Array | None]]
@@ -28,22 +29,25 @@ It may leave intermediate results in ``inputs``, under their expressions (``Prog
 
 
 @lru_cache(maxsize=4096)
-def _forward(
+def forward_program(
     activation: Activation, order: int, wanted: tuple[int, ...], present: tuple[bool, ...], names: tuple[str, ...]
 ) -> Program | None:
     """The program, or ``None`` for a rule that cannot be recorded."""
     try:
-        return forward(_rule(activation, order), wanted, present, names)
+        program = forward(_rule(activation, order), wanted, present, names)
+        return replace(program, name=f"{activation.name}_forward_{order}")
     except NotRecordableError:
         return None
 
 
 @lru_cache(maxsize=4096)
-def _adjoint(
+def adjoint_program(
     activation: Activation, order: int, present: tuple[bool, ...], names: tuple[str, ...], given: tuple[bool, ...]
 ) -> Program | None:
+    """Likewise, for cotangents of those v_k that are ``given``."""
     try:
-        return adjoint(_rule(activation, order), present, names, given)
+        program = adjoint(_rule(activation, order), present, names, given)
+        return replace(program, name=f"{activation.name}_adjoint_{order}")
     except NotRecordableError:
         return None
 
@@ -67,7 +71,7 @@ def activate(
     for shape in dict.fromkeys(shapes):
         # The primal is not computed once a direction where directions share it.
         wanted = tuple(k for k in range(order + 1) if shapes[k] == shape)
-        program = _forward(activation, order, wanted, present, names)
+        program = forward_program(activation, order, wanted, present, names)
         if program is None:
             return activation.closed_form(u, order, parameters)
         for k, c in zip(wanted, run(program, inputs, shape), strict=True):
@@ -80,7 +84,7 @@ def activate(
     ) -> tuple[list[Array | None], dict[str, Array]]:
         groups = of_one_shape(cotangent)
         given = [tuple(c is not None for c in group) for group in groups]
-        programs = [_adjoint(activation, order, present, names, g) if any(g) else None for g in given]
+        programs = [adjoint_program(activation, order, present, names, g) if any(g) else None for g in given]
         if per_sample or None in programs:
             return activation.closed_form(u, order, parameters)[1](cotangent, per_sample)
         totals: list[Array | None] = [None] * (len(there) + len(names))
@@ -105,8 +109,9 @@ def _shapes_of_outputs(u: Sequence[Array | None], order: int, parameters: Mappin
     shape = broadcast_shapes(*(tuple(p.shape) for p in parameters.values()))
     result = []
     for k in range(order + 1):
-        if k < len(u) and u[k] is not None:
-            shape = broadcast_shapes(shape, u[k].shape)
+        c = u[k] if k < len(u) else None
+        if c is not None:
+            shape = broadcast_shapes(shape, c.shape)
         result.append(shape)
     return result
 

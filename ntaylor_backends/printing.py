@@ -6,12 +6,13 @@ Nothing here knows what is computed. A :class:`Dialect` says how a language writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ntaylor.programs import COMPARISONS, LOGICAL, Argument, Constant, Input, Program
 
-__all__ = ["CPLUSPLUS", "NUMBA", "Dialect", "output", "statements"]
+__all__ = ["CPLUSPLUS", "NUMBA", "TRITON", "Dialect", "coordinates", "identifier", "output", "place", "statements"]
 
 _INFIX = {
     "add": "{0} + {1}",
@@ -58,6 +59,29 @@ def output(program: Program, index: int, dialect: Dialect) -> str | None:
     return None if at is None else _read(program, at, dialect)
 
 
+def identifier(program: Program) -> str:
+    """The name of a program's kernel, as any language takes it."""
+    return re.sub(r"[\W_]+", "_", f"ntaylor_{program.name}", flags=re.ASCII)
+
+
+def coordinates(loops: int, quotient: str) -> list[tuple[str, str]]:
+    """(name, expression) of i0, i1, …, for loops of n0, n1, … turns, in the number ``i`` of an entry in C order."""
+    found, rest = [], "i"
+    for d in reversed(range(loops)):
+        found.append((f"i{d}", f"{rest} % n{d}" if d else rest))
+        rest += f" {quotient} n{d}"
+    return found[::-1]
+
+
+def place(along: Sequence[bool]) -> str:
+    """Where in a flat, C-contiguous array that varies along these loops the entry i0, i1, … is."""
+    text = ""
+    for i, varies in enumerate(along):
+        if varies:
+            text = f"({text}) * n{i} + i{i}" if text else f"i{i}"
+    return text or "0"
+
+
 def _read(program: Program, argument: Argument, dialect: Dialect) -> str:
     if isinstance(argument, Constant):
         return dialect.number.format(repr(argument.number))
@@ -79,7 +103,7 @@ CPLUSPLUS = Dialect(
         "minimum": "({0} < {1} || {0} != {0} ? {0} : {1})",
         "pow": "pow({0}, {1})",
         "ndtr": _NDTR.format(half="real(0.5)", erfc="erfc", scale="real(-0.7071067811865476)"),
-        "sign": "real(({0} > real(0)) - ({0} < real(0)))",
+        "sign": "({0} > real(0) ? real(1) : {0} < real(0) ? real(-1) : {0})",
         "where": "({0} ? {1} : {2})",
         "logical_and": "{0} && {1}",
         "logical_or": "{0} || {1}",
@@ -111,3 +135,22 @@ NUMBA = Dialect(
     number="real({0})",
 )
 """Python for Numba's compiler, where ``real`` is NumPy's type of a number."""
+
+TRITON = Dialect(
+    {name: f"libdevice.{name}({{0}})" for name in _SAME_NAME}
+    | {
+        "abs": "tl.abs({0})",
+        "maximum": "tl.where(({0} > {1}) | ({0} != {0}), {0}, {1})",
+        "minimum": "tl.where(({0} < {1}) | ({0} != {0}), {0}, {1})",
+        "ndtr": _NDTR.format(half="0.5", erfc="libdevice.erfc", scale="-0.7071067811865476"),
+        "pow": "libdevice.pow({0}, {1})",
+        "sign": "tl.where({0} > 0, tl.full((), 1, real), tl.where({0} < 0, tl.full((), -1, real), {0}))",
+        "where": "tl.where({0}, {1}, {2})",
+        "logical_and": "{0} & {1}",
+        "logical_or": "{0} | {1}",
+        "logical_not": "~{0}",
+    },
+    # A number alone would be a float32 before it meets a float64.
+    number="tl.full((), {0}, real)",
+)
+"""Triton, where ``real`` is the type computed in. Functions are CUDA's: Triton's own exp of a float32 is rougher."""

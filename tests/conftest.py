@@ -43,10 +43,10 @@ class Space:
         return self.make(self.namespace, plain)
 
     def network(self, *args: Any, **kwargs: Any) -> Any:
-        """``nt.MLP.create`` in this library, with parameters that refuse to be written to."""
+        """``nt.MLP.create`` in this library, in float64, with parameters that refuse to be written to."""
         import ntaylor as nt
 
-        made, plain = (nt.MLP.create(*args, xp=xp, **kwargs) for xp in (self.namespace, np))
+        made, plain = (nt.MLP.create(*args, xp=xp, dtype=xp.float64, **kwargs) for xp in (self.namespace, np))
         return made.replace({name: self.array(p, p.dtype) for name, p in plain.parameters.items()})
 
     def numpy(self, array: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ntaylor import cli, profile_search
+from ntaylor.commands import profiles
 
 
 def run(*arguments, cwd):
@@ -136,7 +137,7 @@ def test_nothing_is_lost_when_the_picture_is_interrupted(tmp_path, monkeypatch, 
 
     arguments = ["burgers", "--profile", "0", "--out", str(tmp_path / "d")]
     with monkeypatch.context() as patched:
-        patched.setattr(cli, "_draw", interrupted)
+        patched.setattr(profiles, "_draw", interrupted)
         assert cli.main(arguments) == 130
     assert "the same command with --resume goes on" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "d" / "report.json").exists()
@@ -168,7 +169,7 @@ def test_a_narrow_terminal_gets_whole_numbers(capsys, monkeypatch):
     from rich.console import Console
 
     report = {"profile": 0, "lambda": 0.5, "lambda_error": 1e-16, "max_error": 2e-15, "steps": 41, "attempts": 1}
-    cli._print_summary([{**report, "seconds": 2.5, "converged": True}], Console(width=60))
+    profiles._print_summary([{**report, "seconds": 2.5, "converged": True}], Console(width=60))
     assert "λ found  0.500000000000" in capsys.readouterr().out
 
 

@@ -649,3 +649,20 @@ def test_complex_parameters_and_losses_are_refused():
 def test_parameters_without_a_leaf_are_refused():
     with pytest.raises((TypeError, ValueError), match="parameters"):
         nt.value_and_grad(lambda p: 0.0)({})
+
+
+def test_the_gradient_of_a_network_is_a_network():
+    """A network may stand for its parameters, alone or in containers."""
+    net, x = nt.MLP.create([1, 3, 1], seed=4), np.linspace(-1, 1, 4)
+
+    def loss(net, scale=1.0):
+        return np.mean((scale * nt.derivatives(net, x, 2)[2]) ** 2)
+
+    value, expected = nt.value_and_grad(lambda p: loss(net.replace(p)))(net.parameters)
+    of_network, gradient = nt.value_and_grad(loss)(net)
+    _, (in_dict, _) = nt.value_and_grad(lambda both: loss(*both))((net, np.ones(())))
+    assert of_network == value
+    for found in (gradient, in_dict):
+        assert isinstance(found, nt.MLP)
+        for name, g in expected.items():
+            np.testing.assert_allclose(found.parameters[name], g, rtol=1e-13)

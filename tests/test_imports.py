@@ -19,20 +19,22 @@ from ntaylor.array_object import ArrayObject
 ROOT = Path(nt.__file__).parent
 
 FLOORS = {
-    0: ["partitions", "namespace"],
-    1: ["dispatch", "series", "faa_di_bruno", "array_object"],
-    2: ["pair_rules", "composed"],
+    0: ["partitions", "namespace", "storage"],
+    1: ["dispatch", "series", "faa_di_bruno", "array_object", "value_oracles"],
+    2: ["pair_rules", "composed", "programs"],
     3: ["activations"],
     4: ["jet_rules", "transposes", "layers"],
     5: ["jets", "composites", "gradients"],
     6: ["networks"],
-    7: ["differentiate"],
-    8: ["pointwise", "storage"],
+    7: ["differentiate", "fifty_digits"],
+    8: ["pointwise", "checking", "cases"],
+    9: ["verification"],
     10: ["problems"],
     11: ["least_squares", "plots"],
     12: ["profile_search"],
-    13: ["cli"],
-    14: ["__main__"],
+    13: ["commands"],
+    14: ["cli"],
+    15: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "triton", "array_api_strict", "ntaylor_backends"}

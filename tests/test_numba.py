@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from kernel_cases import CONSTANT, SHAPES
 
 import ntaylor as nt
 from ntaylor.dispatch import adapter_for
@@ -42,20 +43,6 @@ def close(got, expected, tolerance=1e-13):
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype
     assert np.max(np.abs(got - expected), initial=0.0) <= tolerance * np.max(np.abs(expected), initial=1e-300)
-
-
-SHAPES = {
-    "a batch": [(7, 5)] * 4,
-    "one number": [()] * 4,
-    "scalars": [(9,)] * 4,
-    "a shared row": [(7, 5), (5,)],
-    "a row of one": [(7, 5), (1, 5), (7, 5)],
-    "directions": [(7, 5), (3, 7, 5), (3, 7, 5)],
-    "directions shared by points": [(7, 5), (3, 1, 5)],
-    "one number a point": [(7, 5), (7, 1), (7, 5)],
-    "nothing": [(0, 5)] * 3,
-    "deep": [(2, 3, 4, 5), (3, 1, 5), (2, 1, 4, 1)],
-}
 
 
 @pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
@@ -116,9 +103,27 @@ def test_networks_and_their_gradients(monkeypatch, counted, options, dtype):
         close(gradient[name], expected_gradient[name], limit)
 
 
+def test_a_rule_of_constants_has_kernels_without_inputs():
+    u = [RNG.standard_normal(5), RNG.standard_normal((3, 5))]
+    v, pullback = kernels.activate(numba_kernels.run, CONSTANT, u, 1, {})
+    expected, expected_pullback = CONSTANT.closed_form(u, 1, {})
+    for c, e in zip(v, expected, strict=True):
+        close(c, e)
+    assert [c is None for c in pullback(list(v))[0]] == [c is None for c in expected_pullback(list(v))[0]]
+
+
+def test_cotangents_of_another_dtype():
+    u = [RNG.standard_normal((4, 3)).astype(np.float32) for _ in range(3)]
+    tanh = nt.activations.get("tanh")
+    cotangent = [RNG.standard_normal((4, 3)) for _ in u]
+    got = kernels.activate(numba_kernels.run, tanh, u, 2, {})[1](cotangent)[0]
+    for c, e in zip(got, tanh.closed_form(u, 2, {})[1](cotangent)[0], strict=True):
+        close(c, e.astype(np.float32), 1e-5)
+
+
 def test_float32_is_computed_in_float32():
     text = numba_kernels.source(
-        kernels._forward(nt.activations.get("tanh"), 3, (0, 1, 2, 3), (True, True), ()), [(True,), (False,)]
+        kernels.forward_program(nt.activations.get("tanh"), 3, (0, 1, 2, 3), (True, True), ()), [(True,), (False,)], 1
     )
     assert "real(" in text
     assert "float64" not in text

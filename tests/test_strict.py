@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ntaylor as nt
+from ntaylor.namespace import array_namespace
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.uniform(-0.9, 0.9, 6)
@@ -99,10 +100,10 @@ def test_gradients_agree(xp, name):
 
 
 class _Dispatching:
-    """Functions of whatever namespace their argument names, as array-API code looks them up."""
+    """Functions of whatever namespace their argument is of, as array-API code looks them up."""
 
     def __getattr__(self, name):
-        return lambda a: getattr(a.__array_namespace__(), name)(a)
+        return lambda a: getattr(array_namespace(a), name)(a)
 
 
 def test_parameters_are_made_in_the_namespace(xp):

@@ -1,9 +1,79 @@
-"""The adapter for CuPy arrays: kernels in CUDA C."""
+"""The adapter for CuPy arrays: activations by kernels in CUDA C, compiled by NVRTC as CuPy brings it.
+
+Gradients are the core's closed forms (``nt.value_and_grad``), whose activations are these kernels too.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import array_api_compat.cupy
+import cupy
+import cupyx.scipy.special
+import numpy
+
+from ntaylor.activations import Activation, Pullback
 from ntaylor.dispatch import Adapter
+from ntaylor.namespace import Library, know
+from ntaylor.programs import Program
+from ntaylor_backends import cuda, kernels
 
 __all__ = ["adapter"]
 
-adapter = Adapter()
+Array = Any
+
+THREADS = 256
+MOST_BLOCKS = 2**31 - 1
+
+know(
+    Library(
+        array_api_compat.cupy,
+        special={"erf": cupyx.scipy.special.erf, "ndtr": cupyx.scipy.special.ndtr},
+        device=lambda array: array.device,
+    ),
+    cupy.ndarray,
+)
+
+
+class _CupyAdapter(Adapter):
+    def activate(  # type: ignore[override]
+        self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
+    ) -> tuple[list[Array | None], Pullback]:
+        first, *others = (c for c in (*u, *parameters.values()) if c is not None)
+        suits = first.dtype in (numpy.float32, numpy.float64) and all(
+            type(a) is cupy.ndarray and a.dtype == first.dtype and a.device == first.device for a in (first, *others)
+        )
+        if not suits:
+            return activation.closed_form(u, order, parameters)
+        return kernels.activate(run, activation, u, order, parameters)
+
+
+adapter = _CupyAdapter()
+
+
+def run(program: Program, inputs: dict[str, Array], shape: tuple[int, ...]) -> list[Array | None]:
+    """The outputs as new arrays of ``shape``, on the device and of the dtype of u_0."""
+    like = inputs["u0"]
+    arrays = [inputs[name] for name in program.inputs]
+    sizes, varying = kernels.layout(shape, tuple(a.shape for a in arrays))
+    with like.device:  # kernels are launched on the device that is current
+        results = [None if at is None else cupy.empty(shape, like.dtype) for at in program.outputs]
+        entries = math.prod(sizes)
+        if entries and any(r is not None for r in results):
+            compiled = _compiled(program, tuple(varying), len(sizes), like.dtype.name)
+            # A loss may give cotangents of another dtype, and of any strides.
+            flat = [cupy.ascontiguousarray(a, like.dtype) for a in arrays]
+            blocks = min(-(-entries // THREADS), MOST_BLOCKS)
+            wanted = [r for r in results if r is not None]
+            compiled((blocks,), (THREADS,), (*map(numpy.int64, sizes), *flat, *wanted))
+    return results
+
+
+@lru_cache(maxsize=4096)
+def _compiled(program: Program, varying: tuple[tuple[bool, ...], ...], loops: int, dtype: str) -> Any:
+    """CuPy compiles it when it is first called, once a device, and keeps it on disk."""
+    name, text = cuda.kernel(program, varying, loops, dtype)
+    return cupy.RawKernel(text, name)

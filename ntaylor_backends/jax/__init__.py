@@ -1,15 +1,64 @@
-"""The adapter for JAX arrays."""
+"""The adapter for JAX arrays, traced ones included.
+
+What the slots do: :mod:`activation` gives the closed-form adjoint to JAX's transformations, :mod:`interpreter`
+pushes JAX functions, :mod:`gradient` takes gradients. :mod:`pytrees` tells JAX what networks and jets are.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special
+import jaxlib  # noqa: F401  its arrays' types are those that come
+
 from ntaylor.dispatch import Adapter
+from ntaylor.namespace import Library, know
+from ntaylor_backends.jax import activation, gradient, interpreter, nested, pytrees
 
 __all__ = ["adapter"]
+
+
+def _device(array: Any) -> Any:
+    """The device of an array that is on one; None of a traced or sharded one."""
+    return None if isinstance(array, jax.core.Tracer) or len(array.devices()) > 1 else array.device
+
+
+def _stays(array: Any) -> bool:
+    # JAX moves what was put nowhere in particular; what fits a sharding it knows best itself.
+    return not isinstance(array, jax.core.Tracer) and array.committed and len(array.devices()) == 1
+
+
+def _values_are_hidden(array: Any) -> bool:
+    return isinstance(array, jax.core.Tracer)
+
+
+def _and_below(kind: Any) -> list[type]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _and_below(child))]
+
+
+know(
+    Library(
+        jnp,
+        special={"erf": jax.scipy.special.erf, "ndtr": jax.scipy.special.ndtr},
+        device=_device,
+        stays=_stays,
+        hides_values=_values_are_hidden,
+    ),
+    type(jnp.zeros(())),
+    *_and_below(jax.core.Tracer),
+)
+pytrees.register()
 
 
 class _JaxAdapter(Adapter):
     # XLA on a CPU is twice as fast on separate arrays as on one that joins all orders.
     joins_orders = False
+    push = staticmethod(interpreter.push)
+    activate = staticmethod(activation.activate)
+    value_and_grad = staticmethod(gradient.value_and_grad)
+    nested = staticmethod(nested.nested)
 
 
 adapter = _JaxAdapter()

@@ -22,7 +22,7 @@ from ntaylor.namespace import array_namespace
 from ntaylor.programs import Program, evaluate
 from ntaylor.storage import write_atomic
 from ntaylor_backends.kernels import layout
-from ntaylor_backends.printing import NUMBA, output, statements
+from ntaylor_backends.printing import NUMBA, output, place, statements
 
 __all__ = ["run", "source"]
 
@@ -40,8 +40,9 @@ def run(program: Program, inputs: dict[str, Array], shape: tuple[int, ...]) -> l
     arrays = [inputs[name] for name in tail.inputs]
     sizes, varying = layout(shape, tuple(a.shape for a in arrays))
     results = [None if at is None else np.empty(shape, dtype) for at in tail.outputs]
-    flat = [np.ascontiguousarray(a).reshape(-1) for a in arrays]
-    _compiled(tail, varying, dtype)(*sizes, *flat, *(r.reshape(-1) for r in results if r is not None))
+    # A loss may give cotangents of another dtype, and of any strides.
+    flat = [np.ascontiguousarray(a, dtype).reshape(-1) for a in arrays]
+    _compiled(tail, varying, len(sizes), dtype)(*sizes, *flat, *(r.reshape(-1) for r in results if r is not None))
     return results
 
 
@@ -50,39 +51,29 @@ def _split(program: Program) -> tuple[Program, Program]:
     return program.split()
 
 
-def source(program: Program, varying: Sequence[tuple[bool, ...]]) -> str:
+def source(program: Program, varying: Sequence[tuple[bool, ...]], loops: int) -> str:
     """The kernel as Python for Numba: ``kernel(n0, …, a0, …, r0, …)``, sizes, inputs and results, all flat.
 
     ``varying`` says of every input along which of the loops it varies (``kernels.layout``).
     """
-    loops = len(varying[0])
     outputs = [i for i, at in enumerate(program.outputs) if at is not None]
     arguments = [f"n{i}" for i in range(loops)]
     arguments += [f"a{i}" for i in range(len(program.inputs))] + [f"r{i}" for i in outputs]
     lines = [f"def kernel({', '.join(arguments)}):"]
     lines += [f"{'    ' * (i + 1)}for i{i} in range(n{i}):" for i in range(loops)]
-    body = [f"x{i} = a{i}[{_index(along)}]" for i, along in enumerate(varying)]
+    body = [f"x{i} = a{i}[{place(along)}]" for i, along in enumerate(varying)]
     body += statements(program, NUMBA)
-    body += [f"r{i}[{_index((True,) * loops)}] = {output(program, i, NUMBA)}" for i in outputs]
+    body += [f"r{i}[{place((True,) * loops)}] = {output(program, i, NUMBA)}" for i in outputs]
     return "\n".join(lines + ["    " * (loops + 1) + line for line in body]) + "\n"
 
 
-def _index(along: tuple[bool, ...]) -> str:
-    """The place in a flat, C-contiguous array that varies along these loops."""
-    text = ""
-    for i, varies in enumerate(along):
-        if varies:
-            text = f"({text}) * n{i} + i{i}" if text else f"i{i}"
-    return text or "0"
-
-
 @lru_cache(maxsize=4096)
-def _compiled(program: Program, varying: tuple[tuple[bool, ...], ...], dtype: Any) -> Callable[..., None]:
-    text = source(program, varying)
+def _compiled(program: Program, varying: tuple[tuple[bool, ...], ...], loops: int, dtype: Any) -> Callable[..., None]:
+    text = source(program, varying, loops)
     results = sum(at is not None for at in program.outputs)
     number = numba.from_dtype(dtype)
     # Inputs may be read-only, results are not; with the types given, one compilation serves both kinds of input.
-    types = (numba.types.int64,) * len(varying[0])
+    types = (numba.types.int64,) * loops
     types += (numba.types.Array(number, 1, "C", readonly=True),) * len(program.inputs)
     types += (numba.types.Array(number, 1, "C"),) * results
     path = _kept(f"# {dtype.name}\n{text}")
@@ -109,7 +100,7 @@ def _compile(text: str, dtype: Any, types: tuple[Any, ...], path: Path | None) -
         return flags
 
     compiler = getattr(kernel, "_compiler", None)
-    if hasattr(compiler, "_customize_flags"):
+    if compiler is not None and hasattr(compiler, "_customize_flags"):
         compiler._customize_flags = without_aliases
     kernel.compile(types)
     return kernel  # type: ignore[no-any-return]

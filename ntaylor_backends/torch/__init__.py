@@ -9,6 +9,7 @@ import torch
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
+from ntaylor_backends.torch import gradients, jets, nested, nodes
 
 __all__ = ["adapter"]
 
@@ -28,4 +29,13 @@ know(
     torch.nn.Parameter,
 )
 
-adapter = Adapter()
+
+class _TorchAdapter(Adapter):
+    push = staticmethod(jets.push)
+    propagate = staticmethod(nodes.propagate)
+    activate = staticmethod(nodes.activate)
+    value_and_grad = staticmethod(gradients.value_and_grad)
+    nested = staticmethod(nested.nested)
+
+
+adapter = _TorchAdapter()

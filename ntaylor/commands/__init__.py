@@ -1,0 +1,1 @@
+"""The commands of ``ntaylor``, a file a family. Floor 13: they print, write files and give an exit status."""

@@ -1,0 +1,25 @@
+"""What several commands say about their arguments.
+
+Floor 13.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["RefusedError", "whole"]
+
+
+class RefusedError(Exception):
+    """Something the user has to decide; its text says what to type."""
+
+
+def whole(text: str) -> int:
+    """An argument that is a whole number >= 0."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 0")
+    return value

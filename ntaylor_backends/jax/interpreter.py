@@ -1,0 +1,231 @@
+"""Functions of JAX arrays on jets: traced once, then followed primitive by primitive.
+
+Whatever a function calls (``jnp``, a module's layers, ``vmap`` or ``grad`` of something) is a jaxpr by then, a list of
+primitives. What meets no jet is computed as usual; what does is looked up in :mod:`primitives`. Calls are followed
+inside, and loops and branches carry jets, which are pytrees, in place of arrays.
+
+A ``custom_jvp`` rule says what a derivative is where the function's own code would not (``logaddexp`` at a tie), so it
+is kept: from v′ = rule(u, u′) come all coefficients of v, by integration.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+import ntaylor
+from ntaylor.jets import Jet, univariate
+from ntaylor.namespace import MissingRule
+from ntaylor.series import Series, integrate
+from ntaylor_backends.jax.activation import is_own, named
+from ntaylor_backends.jax.primitives import known, on_jets, primal
+
+__all__ = ["push"]
+
+Array = Any
+
+
+def push(f: Callable[[Any], Any], jet: Jet) -> Any:
+    """What ``f`` makes of the jet: jets, or arrays where it does not depend on it, in f's own containers.
+
+    f is called once, with a traced array. If it uses what traced arrays lack, such as an activation's name in their
+    namespace or NumPy, it is called again with the jet itself. Raises MissingRule naming a primitive without a rule.
+    """
+    try:
+        closed, shape = jax.make_jaxpr(lambda x: f(x), return_shape=True)(jet.primal)
+    except (AttributeError, jax.errors.TracerArrayConversionError):
+        return f(jet)
+    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(shape), _evaluate(closed, [jet]))
+
+
+def _evaluate(closed: ClosedJaxpr | Jaxpr, args: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr for arrays and jets."""
+    jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
+    found: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+
+    def value(v: Any) -> Any:
+        return v.val if isinstance(v, Literal) else found[v]
+
+    for eqn in jaxpr.eqns:
+        try:
+            outputs = _step(eqn, [value(v) for v in eqn.invars])
+        except (MissingRule, ValueError) as error:
+            if not getattr(error, "__notes__", ()) and (line := _line(eqn)):
+                error.add_note(line)
+            raise
+        found.update(zip(eqn.outvars, outputs, strict=True))
+    return [value(v) for v in jaxpr.outvars]
+
+
+def _step(eqn: Any, args: list[Any]) -> Sequence[Any]:
+    """The outputs of one equation."""
+    primitive, name = eqn.primitive, eqn.primitive.name
+    jet = next((a for a in args if isinstance(a, Jet)), None)
+    if jet is None:
+        return _plain(eqn, args)
+    if name in _CALLS:
+        return _CALLS[name](eqn, args)
+    if name in _LOOPS:
+        return _LOOPS[name](eqn, args, partial(_filled, order=jet.order, level=jet.level))
+    if not known(name):
+        raise MissingRule(
+            f"no rule for the JAX primitive {name!r} on a Jet: write it with others, or teach it with "
+            f"nt.jets.register('lax.{name}', rule), where rule(xp, order, *args, **params) gets jets as Series of "
+            f"Taylor coefficients; or if it is a function of one variable with nt.activations.register({name!r}, …)"
+        )
+    result = on_jets(primitive, args, eqn.params)
+    return result if primitive.multiple_results else [result]
+
+
+def _plain(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """An equation that meets no jet."""
+    found = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = found if isinstance(found, tuple) else ((), found)  # before and since JAX 0.10
+
+    def bound() -> Any:
+        result = eqn.primitive.bind(*functions, *args, **params)
+        return result if eqn.primitive.multiple_results else [result]
+
+    if eqn.primitive.name not in _KNOWN_BEFORE or not all(map(_is_known, args)):
+        return bound()  # type: ignore[no-any-return]
+    with jax.ensure_compile_time_eval():
+        return [numpy.asarray(a) for a in bound()]
+
+
+_KNOWN_BEFORE = frozenset(("add", "broadcast_in_dim", "convert_element_type", "iota", "mul", "neg", "reshape", "sub"))
+"""What exponents are made with: of literals and small integer arrays it is known under jit too, for whole powers
+hold at 0 and are told from others."""
+
+
+def _is_known(value: Any) -> bool:
+    if not isinstance(value, jax.Array):
+        return True
+    traced = isinstance(value, jax.core.Tracer)
+    return not traced and value.size < 1000 and value.dtype.kind in "iu" and value.is_fully_addressable
+
+
+def _line(eqn: Any) -> str:
+    """Which line of the user's this comes from, if JAX says; a function that jit traced is the line that calls it."""
+    trace = getattr(eqn.source_info, "traceback", None)
+    if trace is None:
+        return ""
+    ours = tuple(str(Path(file).parent) for file in (jax.__file__, ntaylor.__file__, __file__) if file)
+    users = [f for f in traceback.extract_tb(trace.as_python_traceback()) if not f.filename.startswith(ours)]
+    return f"This is in line {users[-1].lineno} of {users[-1].filename}" if users else ""
+
+
+# --- calls -----------------------------------------------------------------------------------------
+
+
+def _inside(eqn: Any) -> Any:
+    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
+
+
+def _inlined(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
+    return _evaluate(_inside(eqn), args)
+
+
+def _checkpointed(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
+    options = {key: eqn.params[key] for key in ("prevent_cse", "policy")}
+    return jax.checkpoint(partial(_evaluate, _inside(eqn)), **options)(args)  # type: ignore[no-any-return]
+
+
+def _with_own_derivative(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """A ``custom_jvp`` function: v from v′ = rule(u, u′)."""
+    # An activation of ours that was traced is applied as what it is.
+    name = str(getattr(_inside(eqn).jaxpr.debug_info, "func_src_info", "")).partition(" at ")[0]
+    activation = named(name)
+    if activation is not None and len(args) == 1:
+        return [univariate(activation, args[0])]
+    if is_own(name):
+        return _inlined(eqn, args)
+    values = _plain(eqn, [primal(a) for a in args])
+    places = [i for i, a in enumerate(args) if isinstance(a, Jet)]
+    u = [args[i] for i in places]
+    order, level = u[0].order, u[0].level
+    if order == 0:
+        return [Jet([v], level=level) for v in values]
+
+    def function(*given: Array) -> Any:
+        return _plain(eqn, [given[places.index(i)] if i in places else a for i, a in enumerate(args)])
+
+    def rule(u: Sequence[Array], du: Sequence[Array]) -> Any:
+        return jax.jvp(function, tuple(u), tuple(du))[1]
+
+    primals = [j.primal for j in u]
+    slopes = _evaluate(
+        jax.make_jaxpr(rule)(primals, primals),
+        [Jet(j._series[:order], order - 1, level=level) for j in u] + [j.derivative() for j in u],
+    )
+    return [
+        Jet(integrate(Series(dv._series if isinstance(dv, Jet) else [dv]), v).truncated(order), order, level=level)
+        for v, dv in zip(values, slopes, strict=True)
+    ]
+
+
+_CALLS: dict[str, Callable[[Any, Sequence[Any]], Sequence[Any]]] = {
+    **dict.fromkeys(("jit", "pjit", "closed_call", "core_call", "custom_vjp_call", "custom_vjp_call_jaxpr"), _inlined),
+    **dict.fromkeys(("remat", "remat2", "checkpoint"), _checkpointed),
+    "custom_jvp_call": _with_own_derivative,
+}
+
+
+# --- branches and loops -----------------------------------------------------------------------------
+
+
+def _filled(value: Any, order: int, level: float) -> Any:
+    """A jet with every coefficient there, as branches and loops need it; integers as they are."""
+    value = value if isinstance(value, Jet) else jnp.asarray(value)
+    if not jnp.issubdtype(value.dtype, jnp.inexact):
+        return value
+    series: list[Any] = value._series if isinstance(value, Jet) else [value]
+    zero = jnp.zeros_like(series[0])
+    given = [series[k] if k < len(series) and series[k] is not None else zero for k in range(order + 1)]
+    return Jet(given, order, level=level)
+
+
+def _branch(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
+    def taken(branch: ClosedJaxpr) -> Callable[..., Any]:
+        return lambda *operands: [filled(v) for v in _evaluate(branch, operands)]
+
+    index, *operands = args
+    return jax.lax.switch(index, [taken(b) for b in eqn.params["branches"]], *operands)  # type: ignore[no-any-return]
+
+
+def _scan(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
+    p = eqn.params
+    constants, carries = p["num_consts"], p["num_carry"]
+    fixed, start, along = args[:constants], args[constants : constants + carries], args[constants + carries :]
+
+    def body(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
+        outputs = _evaluate(p["jaxpr"], [*fixed, *carry, *x])
+        return [filled(v) for v in outputs[:carries]], outputs[carries:]
+
+    options = {key: p[key] for key in ("length", "reverse", "unroll")}
+    last, stacked = jax.lax.scan(body, [filled(v) for v in start], along, **options)
+    return [*last, *stacked]
+
+
+def _while(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
+    p = eqn.params
+    of_test, of_body = args[: p["cond_nconsts"]], args[p["cond_nconsts"] : p["cond_nconsts"] + p["body_nconsts"]]
+
+    def test(carry: list[Any]) -> Array:
+        return _evaluate(p["cond_jaxpr"], [primal(v) for v in (*of_test, *carry)])[0]
+
+    def body(carry: list[Any]) -> list[Any]:
+        return [filled(v) for v in _evaluate(p["body_jaxpr"], [*of_body, *carry])]
+
+    start = [filled(v) for v in args[len(of_test) + len(of_body) :]]
+    return jax.lax.while_loop(test, body, start)
+
+
+_LOOPS: dict[str, Callable[..., Sequence[Any]]] = {"cond": _branch, "scan": _scan, "while": _while}

@@ -1,0 +1,242 @@
+"""JAX's primitives in the words of the jets' rule table.
+
+Nothing is differentiated here. A primitive is one of these:
+
+- the table's operation under another name, or made of several of its operations;
+- *zero*: locally constant, so it sees primals only;
+- *linear* or *bilinear* with parameters of its own, such as ``dot_general``: it goes into the table itself, as
+  ``lax.dot_general``, by the rules of its kind. So may a user's: ``nt.jets.register("lax.name", rule)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy
+
+from ntaylor import activations
+from ntaylor.array_object import apply
+from ntaylor.jet_rules import RULES, leibniz
+from ntaylor.jets import Jet, register
+from ntaylor.namespace import MissingRule
+from ntaylor.series import Series, as_series
+
+__all__ = ["known", "on_jets", "primal"]
+
+Array = Any
+
+
+def primal(value: Any) -> Any:
+    """The value of a jet; anything else as it is."""
+    return value.primal if isinstance(value, Jet) else value
+
+
+def known(name: str) -> bool:
+    """Whether the primitive of this name has a rule on jets."""
+    tables: tuple[Container[str], ...] = (_ZERO, _NAMED, _MADE, _PLACES, _BILINEAR, activations.names)
+    return any(name in table for table in tables) or f"lax.{name}" in RULES
+
+
+def on_jets(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """What a known primitive makes of its arguments, some of them jets: a result, or a list if it gives several."""
+    name = primitive.name
+    entry = f"lax.{name}"
+    if entry not in RULES and name in _PLACES:
+        register(entry, _linear(primitive, _PLACES[name]))
+    if entry not in RULES and name in _BILINEAR:
+        register(entry, _bilinear(primitive))
+    if entry in RULES:
+        return apply(entry, tuple(map(_array, args)), {key: _option(value) for key, value in params.items()})
+    if name in _ZERO:
+        return primitive.bind(*map(primal, args), **params)
+    args = [_constant(a) for a in args]
+    if name in _MADE:
+        return _MADE[name](*args, **params)
+    return apply(_NAMED.get(name, name), tuple(args), {})
+
+
+def _array(value: Any) -> Any:
+    """A literal, or what was made of literals, as an array of JAX; anything else as it is."""
+    if isinstance(value, (Jet, jax.Array)):
+        return value
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value)
+
+
+def _option(value: Any) -> Any:
+    """A parameter of a primitive without NumPy's numbers, which would pass for arrays of another library."""
+    if isinstance(value, tuple):
+        parts = map(_option, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value.item() if isinstance(value, numpy.generic) else value
+
+
+def _constant(value: Any) -> Any:
+    """As :func:`_array`, but one number as Python's, which promotes nothing."""
+    plain = isinstance(value, (Jet, jax.Array)) or numpy.ndim(value)
+    return _array(value) if plain else numpy.asarray(value).item()
+
+
+# --- the table's own operations --------------------------------------------------------------------
+
+_NAMED = {
+    "add": "add",
+    "add_any": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "div": "divide",
+    "neg": "negative",
+    "max": "maximum",
+    "min": "minimum",
+    "logistic": "sigmoid",
+    **{name: name for name in ("abs", "atan2", "conj", "imag", "real", "sign")},
+}
+"""Primitive → operation of the same arguments; those of ``nt.activations`` bear their own names."""
+
+_ZERO = frozenset(
+    """and argmax argmin ceil debug_callback debug_print eq eq_to floor ge gt is_finite le le_to lt lt_to ne nextafter
+    not or reduce_and reduce_or round stop_gradient xor""".split()  # noqa: SIM905 one name a line reads worse
+)
+
+
+def _with_value(jet: Any, value: Array) -> Any:
+    """The jet with a value that was computed without cancellation."""
+    return Jet([value, *jet.series], jet.order, level=jet.level) if isinstance(jet, Jet) else jet
+
+
+def _pow(u: Any, exponent: Any) -> Any:
+    # Whole powers hold at 0 too; where the exponents are known, the table is told so number by number.
+    if not isinstance(exponent, jax.Array) or isinstance(exponent, jax.core.Tracer) or not exponent.size:
+        return apply("pow", (u, exponent), {})
+    powers = numpy.asarray(exponent)
+    first, *others = sorted(set(powers.ravel().tolist()))
+    if others and (powers.dtype.kind == "c" or any(p < 0 or p != int(p) for p in (first, *others))):
+        return apply("pow", (u, exponent), {})
+    shape = jnp.broadcast_shapes(u.shape, powers.shape)
+    chosen = apply("broadcast_to", (apply("pow", (u, first), {}), shape), {})
+    for p in others:
+        chosen = apply("where", (jnp.asarray(powers == p), apply("pow", (u, p), {}), chosen), {})
+    return chosen
+
+
+def _remainder(u: Any, v: Any) -> Any:
+    # Of the sign of u, the table's of that of v.
+    value = jax.lax.rem(*jnp.broadcast_arrays(primal(u), primal(v)))
+    return _with_value(u - v * jnp.trunc(primal(u) / primal(v)), value)
+
+
+def _erfc(u: Any, **_: Any) -> Any:
+    return _with_value(-apply("erf", (u,), {}), jax.scipy.special.erfc(u.primal))
+
+
+def _cbrt(u: Any, **_: Any) -> Any:
+    root = apply("pow", (apply("abs", (u,), {}), 1 / 3), {}) * jnp.sign(u.primal)
+    return _with_value(root, jnp.cbrt(u.primal))
+
+
+def _convert(u: Any, *, new_dtype: Any, **_: Any) -> Any:
+    return apply("astype", (u, new_dtype), {})
+
+
+def _clamp(low: Any, u: Any, high: Any) -> Any:
+    return apply("clip", (u, low, high), {})
+
+
+def _select(which: Any, *cases: Any) -> Any:
+    which, chosen = primal(which), cases[0]
+    for i, case in enumerate(cases[1:], 1):
+        chosen = apply("where", (which if len(cases) == 2 else which == i, case, chosen), {})
+    return chosen
+
+
+def _product(u: Any, *, axes: Sequence[int], **_: Any) -> Any:
+    for axis in sorted(axes, reverse=True):
+        before = (slice(None),) * axis
+        if u.shape[axis] == 0:
+            return jnp.ones(u.shape[:axis] + u.shape[axis + 1 :], u.dtype)
+        while (length := u.shape[axis]) > 1:
+            # By halves, so that the product of many is not a chain of them.
+            half = length // 2
+            pairs = u[(*before, slice(0, half))] * u[(*before, slice(half, 2 * half))]
+            rest = [u[(*before, slice(2 * half, None))]] if length % 2 else []
+            u = apply("concat", ([pairs, *rest],), {"axis": axis})
+        u = u[(*before, 0)]
+    return u
+
+
+_MADE: dict[str, Callable[..., Any]] = {
+    "cbrt": _cbrt,
+    "clamp": _clamp,
+    "convert_element_type": _convert,
+    "erfc": _erfc,
+    "exp2": lambda u, **_: apply("pow", (2.0, u), {}),
+    "integer_pow": lambda u, *, y: apply("pow", (u, y), {}),
+    "pow": _pow,
+    "reduce_max": lambda u, *, axes, **_: apply("max", (u,), {"axis": tuple(axes)}),
+    "reduce_min": lambda u, *, axes, **_: apply("min", (u,), {"axis": tuple(axes)}),
+    "reduce_prod": _product,
+    "rem": _remainder,
+    "rsqrt": lambda u, **_: apply("pow", (u, -0.5), {}),
+    "select_n": _select,
+}
+
+
+# --- what goes into the table -----------------------------------------------------------------------
+
+
+def _linear(primitive: Any, places: Sequence[int] | None) -> Callable[..., Any]:
+    """Linear in the arguments at ``places`` together, all unless given, so an absent one among others is zeros."""
+
+    def rule(xp: Any, order: int, *args: Any, **params: Any) -> Any:
+        linear = range(len(args)) if places is None else places
+        if any(isinstance(a, Series) for i, a in enumerate(args) if i not in linear):
+            raise MissingRule(f"no rule for lax.{primitive.name} with indices or sizes that depend on x")
+        parts = {i: as_series(args[i]) for i in linear}
+        made: dict[int, Any] = {}
+
+        def coefficient(k: int) -> Any:
+            if k not in made:
+                present = any(part[k] is not None for part in parts.values())
+                given = [
+                    a if i not in parts else xp.zeros_like(parts[i][0]) if parts[i][k] is None else parts[i][k]
+                    for i, a in enumerate(args)
+                ]
+                made[k] = primitive.bind(*given, **params) if present else None
+            return made[k]
+
+        def output(i: int, k: int) -> Any:
+            return None if coefficient(k) is None else coefficient(k)[i]
+
+        if not primitive.multiple_results:
+            return Series((), coefficient)
+        count = len(coefficient(0))
+        return [Series((), partial(output, i)) for i in range(count)]
+
+    return rule
+
+
+def _bilinear(primitive: Any) -> Callable[..., Any]:
+    def rule(xp: Any, order: int, u: Any, v: Any, **params: Any) -> Series:
+        return leibniz(lambda a, b: primitive.bind(a, b, **params), u, v)
+
+    return rule
+
+
+_FIRST = """broadcast_in_dim copy copy_p cumsum dynamic_slice expand_dims fft gather name reduce_precision reduce_sum
+    reduce_window_sum reshape rev sharding_constraint slice split squeeze tile transpose
+    all_gather all_to_all mesh_cast pcast ppermute pvary reduce_scatter reshard"""
+_TOGETHER = "complex concatenate device_put optimization_barrier pad psum psum2 psum_invariant stack"
+_PLACES: dict[str, tuple[int, ...] | None] = {
+    **dict.fromkeys(_FIRST.split(), (0,)),
+    **dict.fromkeys(_TOGETHER.split(), None),
+    "dynamic_update_slice": (0, 1),
+    "scatter": (0, 2),
+    "scatter-add": (0, 2),
+}
+"""Linear primitive → the arguments in which it is linear together, None for all."""
+
+_BILINEAR = frozenset(("dot_general", "conv_general_dilated"))

@@ -1,0 +1,71 @@
+"""Networks and jets as JAX sees them: trees whose leaves are their arrays.
+
+A network's leaves are exactly its parameters, under their names; all else is static and equal for a network and
+its replacements, so that ``jit`` does not trace again. A jet's leaves are the coefficients that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+from jax.tree_util import DictKey, GetAttrKey
+
+from ntaylor.composites import Chain
+from ntaylor.jets import Jet
+from ntaylor.networks import MLP
+
+__all__ = ["register"]
+
+
+class _Kind:
+    """A network without its parameters: equal, and of one hash, for a network and its replacements."""
+
+    def __init__(self, network: MLP):
+        self.names = tuple(network.parameters)
+        self.key = (network.structure, self.names, network.width_in)
+        self.without: Any = Chain.replace(network, dict.fromkeys(self.names))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Kind) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return ", ".join(type(layer).__name__ for layer in self.without.layers)
+
+
+def _leaves_of_network(network: MLP) -> tuple[list[Any], _Kind]:
+    return list(network.parameters.values()), _Kind(network)
+
+
+def _named_leaves_of_network(network: MLP) -> tuple[list[tuple[Any, Any]], _Kind]:
+    return [(DictKey(name), p) for name, p in network.parameters.items()], _Kind(network)
+
+
+def _network(kind: _Kind, leaves: Iterable[Any]) -> Any:
+    # Past the checks of MLP.replace: JAX puts in what it likes, None and object() among others.
+    return Chain.replace(kind.without, dict(zip(kind.names, leaves, strict=True)))
+
+
+def _leaves_of_jet(jet: Jet) -> tuple[tuple[list[Any]], tuple[int, float]]:
+    return (jet._series,), (jet.order, jet.level)
+
+
+def _named_leaves_of_jet(jet: Jet) -> tuple[list[tuple[Any, Any]], tuple[int, float]]:
+    return [(GetAttrKey("series"), jet._series)], (jet.order, jet.level)
+
+
+def _jet(kind: tuple[int, float], children: Iterable[Any]) -> Jet:
+    jet: Jet = object.__new__(Jet)
+    jet.order, jet.level = kind
+    (jet._series,) = children
+    return jet
+
+
+def register() -> None:
+    """Tell JAX; once, as the adapter is loaded."""
+    jax.tree_util.register_pytree_with_keys(MLP, _named_leaves_of_network, _network, _leaves_of_network)
+    jax.tree_util.register_pytree_with_keys(Jet, _named_leaves_of_jet, _jet, _leaves_of_jet)

@@ -1,0 +1,48 @@
+"""``nt.value_and_grad`` on tensors: autograd's own sweep, with what the core promises of values and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ntaylor.gradients import check_loss, loss_and_auxiliary, map_auxiliary, map_leaves
+from ntaylor.namespace import as_floating, describe
+
+__all__ = ["value_and_grad"]
+
+
+def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, Any]:
+    """The slot ``value_and_grad``: (value, gradient) or ((value, auxiliary), gradient), all of them detached.
+
+    Tensors are watched for the time of the call; whether they require a gradient before and after is not touched.
+    """
+    leaves: list[Any] = []
+
+    def watched(tensor: Any) -> Any:
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"parameters must be of one library: among tensors there is a {describe(tensor)}")
+        if tensor.is_complex():
+            raise TypeError(
+                "a parameter is complex, and its gradient a matter of convention: pass its .real and .imag parts"
+            )
+        leaves.append(as_floating(tensor, "parameter").detach().requires_grad_())
+        return leaves[-1]
+
+    with torch.enable_grad():
+        result = loss(map_leaves(watched, parameters))
+        value, auxiliary = loss_and_auxiliary(result)
+        check_loss(value, isinstance(value, torch.Tensor) and value.requires_grad)
+        found = torch.autograd.grad(value, leaves, allow_unused=True)
+    if all(g is None for g in found):
+        check_loss(value, depends=False)
+    gradients = iter([torch.zeros_like(p) if g is None else g for p, g in zip(leaves, found, strict=True)])
+    gradient = map_leaves(lambda _: next(gradients), parameters)
+    if not isinstance(result, tuple):
+        return value.detach(), gradient
+    return (value.detach(), map_auxiliary(_detached, auxiliary)), gradient
+
+
+def _detached(a: Any) -> Any:
+    return a.detach() if isinstance(a, torch.Tensor) else a
