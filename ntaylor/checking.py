@@ -134,15 +134,17 @@ def check(
     Raises
     ------
     TypeError, ValueError
-        as :func:`ntaylor.derivatives` does for arguments that do not fit, and for a function whose value changes from
-        call to call; and whatever ``f(x)`` itself raises.
+        as :func:`ntaylor.derivatives` does for arguments that do not fit, where there are no points, and for a
+        function whose value changes from call to call or is not finite; and whatever ``f(x)`` itself raises.
     """
     order = check_order(order)
     limit = None if limit is None else check_order(limit)
     if not callable(f):
         raise TypeError(f"f must be a function or a network, got {describe(f)}: call check(f, x, order)")
     x = f.point(x) if is_network(f) else as_floating(x, "x")  # type: ignore[attr-defined]
-    value = _repeatable_value(f, x)
+    if not math.prod(x.shape):
+        raise ValueError(f"x is a {describe(x)}, which has no points to compare at: pass one or more")
+    value = _usable_value(f, x)
     subject = f"{_name(f)} at x, {describe(x)}, to order {order}"
     try:
         jet = differentiate.jet(f, x, order, direction)
@@ -166,14 +168,16 @@ def check(
         # Where no derivative could be told, as at a kink, neither can this.
         gradient = _gradient(f, x, along, min(order, _NESTED_ORDER)) if len(found[1]) > 1 else None
     elif nested is None:
-        found = _against_values(lambda _: f, x, along, highest, coefficients, jet.dtype)
+        # A constant may be a Python number.
+        found = _against_values(lambda _: lambda x: _array_of(f(x), x), x, along, highest, coefficients, jet.dtype)
     else:
         highest = min(order, _NESTED_ORDER) if limit is None else highest
         found = _against_nested(nested, f, x, along, highest, coefficients)
     oracle, errors, tolerances = found
     note = None
     if len(errors) <= highest:
-        note = f"compared to order {len(errors) - 1} of {highest}: beyond it the oracle is not exact enough to tell"
+        done = f"compared to order {len(errors) - 1} of {highest}: beyond it" if errors else "no order was compared:"
+        note = f"{done} the oracle is not exact enough to tell"
     elif highest < order and limit is None:
         note = f"compared to order {highest} of {order}: each costs several times the last; limit={order} compares all"
     return Agreement(subject, oracle, order, tuple(errors), tuple(tolerances), gradient, note=note)
@@ -190,8 +194,8 @@ def _widest(xp: Any, a: Array) -> Any:
     return xp.complex128 if is_complex(a) else xp.float64
 
 
-def _repeatable_value(f: Callable[[Any], Any], x: Array) -> Array:
-    """f(x); ValueError where a second call gives another."""
+def _usable_value(f: Callable[[Any], Any], x: Array) -> Array:
+    """f(x); ValueError where a second call gives another, or where it is not finite."""
     value, again = f(x), f(x)
     if is_array(value) and is_array(again) and tuple(value.shape) == tuple(again.shape):
         xp = array_namespace(value)
@@ -200,7 +204,14 @@ def _repeatable_value(f: Callable[[Any], Any], x: Array) -> Array:
                 "f(x) differs from call to call, so there is nothing to compare: take the randomness out, such as "
                 "dropout by f.eval()"
             )
+        floating = xp.isdtype(value.dtype, ("real floating", "complex floating"))
+        if floating and not bool(xp.all(xp.isfinite(value))):
+            raise ValueError("f(x) is not finite at some points, so there is nothing to compare: pass others")
     return value
+
+
+def _array_of(value: Any, x: Array) -> Array:
+    return value if is_array(value) else array_namespace(x).zeros_like(x) + value
 
 
 # --- the oracles ------------------------------------------------------------------------------------

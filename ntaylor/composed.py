@@ -120,7 +120,10 @@ def _tile(a: Any, repetitions: Any = None, *, reps: Any = None) -> Any:
 
 
 def _logaddexp(a: Any, b: Any) -> Any:
-    return a + apply("softplus", (b - a,), {})
+    # From the larger: from the smaller, a result near 0 is what is left of two large numbers.
+    swap = apply("less", (a, b), {})
+    larger, smaller = apply("where", (swap, b, a), {}), apply("where", (swap, a, b), {})
+    return larger + apply("softplus", (smaller - larger,), {})
 
 
 def _norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002

@@ -67,22 +67,27 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
     if isinstance(x, Jet) and x.level == HELD:
         raise TypeError("x is a Jet made outside of this call: f(x) is the jet of f along it; or pass x.primal")
     adapter = adapter_for(x)  # first of all: loading it makes the type of x known
+    of_library: Callable[..., Jet] = adapter.jet or Jet
     x = f.point(x) if is_network(f) else as_floating(x, "x")  # type: ignore[attr-defined]
     # To a network of several inputs a vector is one point, not a batch of scalars.
     scalars = x.ndim < 2 and getattr(f, "width_in", 1) in (1, None)
     seed = _direction(x, direction, scalars or x.shape[-1:] == (1,))
     coefficients = [x] if order == 0 else [x, seed]
     if is_network(f):
-        return Jet(f.propagate(coefficients, order), order)  # type: ignore[attr-defined]
+        return of_library(f.propagate(coefficients, order), order)  # type: ignore[attr-defined]
     start = Jet(coefficients, order, level=new_level())
     push = adapter.push
-    result = f(start) if push is None else push(f, start)
+    try:
+        result = f(start) if push is None else push(f, start)
+    except TypeError as error:
+        _check_library(f, x, error)
+        raise
     if isinstance(result, Jet) and result.level >= start.level:
         if result.level > start.level:
             raise TypeError(
                 "f returned a Jet made inside it: return its .primal, .coefficients or .derivatives instead"
             )
-        return Jet(result._series, result.order)
+        return of_library(result._series, result.order)
     if not is_array(result) and not isinstance(result, (int, float)):
         raise TypeError(f"f must return one array, it returned a {type(result).__name__}: differentiate each output")
     floating = ("real floating", "complex floating")
@@ -92,7 +97,21 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
             "a comparison or an integer has no derivative; for a piecewise function return xp.where(condition, a, b)"
         )
     # f does not depend on x: its jet is a constant.
-    return Jet([result if is_array(result) else array_namespace(x).zeros_like(x) + result], order)
+    return of_library([result if is_array(result) else array_namespace(x).zeros_like(x) + result], order)
+
+
+def _check_library(f: Callable[[Any], Any], x: Array, error: TypeError) -> None:
+    """Raise TypeError if what went wrong is that f is written for another library than that of x."""
+    try:
+        value = f(x)
+    except Exception:  # f does not take x at all: its own words say why
+        error.add_note(f"f was called with a jet of x, a {describe(x)}; is f written for arrays of another library?")
+        return
+    if is_array(value) and array_namespace(value).__name__ != array_namespace(x).__name__:
+        raise TypeError(
+            f"arrays of different libraries were mixed: x is a {describe(x)}; f(x) is a {describe(value)}. Convert x "
+            "to the library that f is written for"
+        ) from error
 
 
 def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:

@@ -28,6 +28,9 @@ class Adapter:
     push: Callable[..., Any] | None = None
     """(f, jet) -> jet: how a function of this library's own kind is pushed forward."""
 
+    jet: Callable[..., Any] | None = None
+    """(coefficients, order) -> Jet: what ``nt.jet`` returns, where this library's own functions take such jets."""
+
     propagate: Callable[..., Any] | None = None
     """(network, coefficients, order) -> coefficients of the network's output."""
 

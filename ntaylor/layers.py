@@ -100,16 +100,27 @@ class Layer:
 
 
 class _Same:
-    """A fixed array in a layer's structure: equal to itself alone, for arrays do not compare as one."""
+    """A fixed array in a layer's structure: equal to one of the same dtype and entries, as a copy of the layer has.
+
+    One whose entries are not known, as while a compiler follows the code, is equal to itself alone.
+    """
 
     def __init__(self, array: Array):
         self.array = array
+        self.kind = (tuple(array.shape), str(array.dtype))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.array is other.array
+        if not isinstance(other, _Same) or self.kind != other.kind:
+            return False
+        if self.array is other.array:
+            return True
+        try:
+            return bool(self.array.tolist() == other.array.tolist())
+        except (AttributeError, TypeError, RuntimeError):
+            return False
 
     def __hash__(self) -> int:
-        return id(self.array)
+        return hash(self.kind)
 
 
 def settled(cotangent: Coefficients, like: Coefficients, lead: int | None = None) -> Coefficients:

@@ -141,7 +141,7 @@ class MLP(Chain):
         """The network's value; of a Jet, the jet of its value."""
         # Parameters that depend on the jet's variable too are coefficients' equals: then x is an array to them.
         if isinstance(x, Jet) and all(p.level < x.level for p in objects_in(self.parameters.values())):
-            return Jet(self.propagate(x._series, x.order), x.order, level=x.level)
+            return type(x)(self.propagate(x._series, x.order), x.order, level=x.level)
         return self.propagate([self.point(x)], 0)[0]
 
     def point(self, x: Any) -> Array:
@@ -205,7 +205,8 @@ class MLP(Chain):
         return [None if c is None else restored(c) for c in v]
 
     def __repr__(self) -> str:
-        count = sum(math.prod(p.shape) for p in self.parameters.values())
+        # JAX's tree functions put None and much else in the place of parameters.
+        count = sum(math.prod(getattr(p, "shape", ())) for p in self.parameters.values())
         kinds = ", ".join(type(layer).__name__ for layer in self.layers)
         return f"MLP({kinds}; {count} parameters)"
 

@@ -92,6 +92,10 @@ def test_a_kink_at_a_point_is_not_compared():
     assert "not exact enough" in report.note
 
 
+def test_a_constant_that_is_a_python_number_agrees():
+    assert nt.check(lambda x: 3.0, X).ok
+
+
 def test_zero_derivatives_of_polynomials_agree():
     report = nt.check(lambda x: x**3 - x, X, 8)
     assert report.ok, str(report)
@@ -185,6 +189,9 @@ def test_what_leaves_arrays_is_named():
         (lambda: nt.check(np.sqrt, np.zeros(2)), ValueError, "sqrt is not differentiable"),
         (lambda: nt.check(lambda x: x * np.random.default_rng().uniform(), X), ValueError, "from call to call"),
         (lambda: nt.check(lambda x: x.nonsense, X), AttributeError, "nonsense"),
+        (lambda: nt.check(np.sin, X[:0]), ValueError, "no points to compare at"),
+        (lambda: nt.check(lambda x: np.where(x > 0.5, np.nan, x), X), ValueError, "not finite at some points"),
+        (lambda: nt.check(lambda x: x > 0, X), TypeError, "f must return floating values"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, kind, message):

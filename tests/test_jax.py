@@ -330,3 +330,10 @@ def test_mixed_libraries_are_refused():
         nt.derivatives(jnp.sin, jnp.asarray(POINTS), 2, np.ones(4))
     with pytest.raises(TypeError, match="x is a jax"):
         jax.jit(lambda x: nt.derivatives(nt.MLP.create([1, 4, 1]), x, 2))(jnp.asarray(POINTS))
+
+
+def test_an_array_of_another_library_is_named():
+    """Whichever of the two a user forgot to convert."""
+    for f in (jnp.sin, lambda x: jnp.exp(x) * x):
+        with pytest.raises(TypeError, match=r"x is a numpy array of shape \(3,\).*f\(x\) is a jax.* array of shape"):
+            nt.derivatives(f, np.ones(3), 2)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import copy
 import functools
+import pickle
 import subprocess
 import sys
 import warnings
@@ -99,6 +101,27 @@ def test_a_replacement_is_of_the_same_structure(options):
     other = net.replace({name: p + 1 for name, p in net.parameters.items()})
     assert jax.tree.structure(net) == jax.tree.structure(other)
     assert hash(jax.tree.structure(net)) == hash(jax.tree.structure(other))
+
+
+@pytest.mark.parametrize("options", [{"fourier": (3, 1.0)}, {"input_range": (-1.0, 2.0), "output_range": (0.0, 3.0)}])
+def test_networks_made_alike_are_of_one_structure(options):
+    """So is one that was copied or read back: a function that jit compiled is not traced again after a restart."""
+    net = nt.MLP.create([2, 4, 1], xp=jnp, **options)
+    for other in (
+        nt.MLP.create([2, 4, 1], xp=jnp, **options),
+        copy.deepcopy(net),
+        pickle.loads(pickle.dumps(net)),
+    ):
+        assert jax.tree.structure(net) == jax.tree.structure(other)
+        assert hash(jax.tree.structure(net)) == hash(jax.tree.structure(other))
+    assert jax.tree.structure(net) != jax.tree.structure(nt.MLP.create([2, 4, 1], xp=jnp, input_range=(-1.0, 2.5)))
+
+
+def test_a_network_with_anything_for_leaves_can_be_printed():
+    net = network([2, 4, 1])
+    assert "0 parameters" not in repr(net)
+    for leaf in (None, "label", 3, object()):
+        assert "MLP(Dense, Activate, Dense" in repr(jax.tree.map(lambda _, leaf=leaf: leaf, net))
 
 
 def test_other_networks_are_of_another_structure():

@@ -218,7 +218,31 @@ print("numba" in sys.modules)
 
 
 def test_without_numba_the_core_computes(monkeypatch, counted):
-    monkeypatch.setattr(adapter_module, "numba_is_installed", lambda: False)
+    monkeypatch.setattr(adapter_module, "compiler", lambda: None)
     assert type(adapter_for(np.ones(1))).__module__ == adapter_module.__name__
     assert nt.derivatives(nt.MLP.create([1, 64, 1]), np.linspace(0, 1, 64), 3).shape == (4, 64)
     assert not counted
+
+
+@pytest.mark.parametrize(
+    ("prelude", "warnings"),
+    [
+        # A module that is None in sys.modules raises ImportError, as Numba does beside a NumPy that is newer.
+        ("import sys; sys.modules['numba.core'] = None", 1),
+        ("import os; os.environ['NUMBA_DISABLE_JIT'] = '1'", 0),
+    ],
+)
+def test_with_a_numba_that_cannot_compile_the_core_computes(prelude, warnings):
+    script = f"""
+{prelude}
+import warnings, numpy as np, ntaylor as nt
+net, x = nt.MLP.create([1, 64, 1]), np.linspace(0, 1, 64)
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    first, again = nt.derivatives(net, x, 3), nt.derivatives(net, x, 3)
+import ntaylor_backends.numpy
+ntaylor_backends.numpy.SMALLEST = 10**9
+print(len(seen), np.array_equal(first, nt.derivatives(net, x, 3)), np.array_equal(first, again))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(warnings), "True", "True"]

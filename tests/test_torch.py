@@ -75,9 +75,9 @@ def test_derivatives_of_derivatives():
 
 def test_hooks_of_modules_are_called():
     model, seen = sequential(), []
-    model[0].register_forward_hook(lambda module, args, output: seen.append(type(output).__name__))
+    model[0].register_forward_hook(lambda module, args, output: seen.append(isinstance(output, nt.Jet)))
     nt.derivatives(model, X, 2)
-    assert seen == ["TorchJet"]
+    assert seen == [True]
 
 
 def test_complex_arguments():
@@ -91,6 +91,42 @@ def test_complex_arguments():
         nt.derivatives(torch.relu, z, 1)
 
 
+def test_networks_within_torch_functions():
+    """net(x) of an nt.MLP is for torch's functions what x is."""
+    net = nt.MLP.create([1, 3, 1], xp=torch, dtype=torch.float64)
+    w = net.parameters
+
+    def by_hand(x):
+        return torch.tanh(x @ w["0.weight"] + w["0.bias"]) @ w["2.weight"] + w["2.bias"]
+
+    got = nt.derivatives(lambda x: torch.cat([torch.sin(net(x)), (1 - x**2) * net(x)], dim=-1), X, 3)
+    expected = nested(lambda x: torch.cat([torch.sin(by_hand(x)), (1 - x**2) * by_hand(x)], dim=-1), X, 3)
+    assert worst(got, expected) < 1e-12
+
+
+def test_torchs_functions_take_what_nt_jet_returns():
+    model, net = sequential(), nt.MLP.create([1, 3, 1], xp=torch, dtype=torch.float64)
+    for f in (model, net, lambda x: torch.exp(-x)):
+        j = nt.jet(f, X, 3)
+        got = torch.cat([torch.sin(j), j.square()], dim=-1).derivatives
+        expected = nt.derivatives(lambda x, f=f: torch.cat([torch.sin(f(x)), f(x).square()], dim=-1), X, 3)
+        torch.testing.assert_close(got, expected, rtol=1e-14, atol=1e-14)
+
+
+def test_in_place_operators_change_the_jet_itself():
+    """As they change a tensor under every name it has, but not its clone."""
+
+    def f(x):
+        h = x.clone()
+        same = h
+        h += x**2
+        same *= 2
+        nn.functional.relu(h, inplace=True)
+        return h * x
+
+    assert worst(nt.derivatives(f, X, 3), nested(f, X, 3)) < 1e-12
+
+
 # --- refusals ------------------------------------------------------------------------------------
 
 
@@ -99,8 +135,86 @@ def test_an_operation_without_a_rule_is_named_with_where_it_was_called():
         nt.derivatives(lambda x: torch.cumprod(x, 0), X, 2)
     with pytest.raises(nt.MissingRule, match=r"in Conv1d, called at .*container.py|in Conv1d, called at"):
         nt.derivatives(nn.Sequential(nn.Conv1d(1, 1, 1)).double(), X, 2)
-    with pytest.raises(nt.MissingRule, match="'frac'"):
-        nt.derivatives(lambda x: x.frac(), X, 2)
+    with pytest.raises(nt.MissingRule, match="'lgamma'"):
+        nt.derivatives(lambda x: x.lgamma(), X, 2)
+
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.x = x
+        return x * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * ctx.x * g
+
+
+def without_gradient(x):
+    with torch.no_grad():
+        total = x.sum()
+    return x * total
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+@pytest.mark.parametrize(
+    "f",
+    [
+        without_gradient,
+        Square.apply,
+        lambda x: torch.utils.checkpoint.checkpoint(torch.sin, x, use_reentrant=True),
+        lambda x: nt.derivatives(without_gradient, x, 1)[1],
+    ],
+)
+def test_nothing_is_differentiated_where_torch_differentiates_nothing(f):
+    """Neither through torch.no_grad() nor by another formula than the gradients will be of: refused."""
+    with pytest.raises(nt.MissingRule, match=r"torch.no_grad\(\) holds.*x.detach\(\)"):
+        nt.derivatives(f, X, 2)
+
+
+def test_within_no_grad_there_are_derivatives():
+    expected = nt.derivatives(sequential(), X, 3)
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            got = nt.derivatives(sequential(), X, 3)
+        assert not got.requires_grad
+        torch.testing.assert_close(got, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda x: x.add_(1), "writes in place: use 'add'"),
+        (lambda x: torch.sin_(x * 1), "writes in place: use 'sin'"),
+        (lambda x: torch.zeros(5, 1).index_put_((torch.tensor([0]),), x[:1]), "torch.cat"),
+        (lambda x: x.item(), r"x.detach\(\)"),
+        (lambda x: torch.autograd.grad(x.sum(), x), "call nt.derivatives"),
+    ],
+)
+def test_refusals_say_what_to_write(f, words):
+    with pytest.raises(nt.MissingRule, match=words):
+        nt.derivatives(f, X, 2)
+
+
+def test_jets_may_not_be_written_to():
+    def assigned(x):
+        y = x.clone()
+        y[0] = 1.0
+        return y
+
+    with pytest.raises(nt.MissingRule, match=r"torch\.cat"):
+        nt.derivatives(assigned, X, 2)
+    with pytest.raises(ValueError, match="in place"):
+        nt.derivatives(lambda x: x[:, 0].__iadd__(x), X, 2)
+    with pytest.raises(TypeError, match="as_tensor take no jets"):
+        nt.derivatives(torch.as_tensor, X, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_scripted_modules_are_refused():
+    for scripted in (torch.jit.script(sequential()), torch.jit.trace(sequential(), X)):
+        with pytest.raises(nt.MissingRule, match="pass the module that it was made from"):
+            nt.derivatives(scripted, X, 2)
 
 
 def test_an_unknown_option_is_named():

@@ -120,6 +120,51 @@ def test_a_training_loop_compiles_once(kind):
     assert got[-1] < got[0]
 
 
+def test_a_whole_training_step_is_one_graph():
+    """Loss, gradients and the update of the parameters, by torch.func and by nt.value_and_grad."""
+    model, net = sequential(), network()
+
+    def step_of_a_module(parameters, x):
+        def loss(parameters):
+            return residual(lambda x: torch.func.functional_call(model, parameters, (x,)), x)
+
+        gradient, value = torch.func.grad_and_value(loss)(parameters)
+        return value, {name: p - 1e-3 * gradient[name] for name, p in parameters.items()}
+
+    def step_of_a_network(parameters, x):
+        value, gradient = nt.value_and_grad(lambda p: residual(net.replace(p), x))(parameters)
+        return value, {name: p - 1e-3 * gradient[name] for name, p in parameters.items()}
+
+    for step, parameters in (
+        (step_of_a_module, {name: p.detach() for name, p in model.named_parameters()}),
+        (step_of_a_network, {name: p.detach() for name, p in net.parameters.items()}),
+    ):
+        counter = counting()
+        compiled = torch.compile(step, fullgraph=True, backend=counter)
+        expected = parameters
+        for _ in range(3):
+            value, parameters = compiled(parameters, X)
+            value_expected, expected = step(expected, X)
+            torch.testing.assert_close(value, value_expected, rtol=1e-11, atol=0)
+        torch.testing.assert_close(parameters, expected, rtol=1e-11, atol=1e-12)
+        assert counter.frame_count == 1
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # Dynamo looks at .grad of all it resumes with
+def test_auxiliary_values_are_refused_or_break_the_graph():
+    net = network()
+
+    def run(parameters, x):
+        return nt.value_and_grad(lambda p: (residual(net.replace(p), x), 1))(parameters)
+
+    parameters = {name: p.detach() for name, p in net.parameters.items()}
+    (value, one), _ = torch.compile(run, backend=counting())(parameters, X)
+    assert one == 1
+    torch.testing.assert_close(value, residual(net, X).detach())
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(run, fullgraph=True, backend=counting())(parameters, X)
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # Dynamo looks at .grad of all it resumes with
 def test_backward_and_optimiser_inside():
     """A whole step in one compiled function, as torch compiles a backward: it breaks the graph there by itself."""
@@ -157,6 +202,26 @@ def test_a_function_and_a_direction():
 
     compiled = torch.compile(lambda x: nt.derivatives(f, x, 4, direction), fullgraph=True, backend=counting())
     torch.testing.assert_close(compiled(x), nt.derivatives(f, x, 4, direction))
+
+
+JOINED = {
+    "cat": lambda x: torch.cat([x, x * x], dim=-1),
+    "stack": lambda x: torch.stack([x, x * x]),
+    "einsum": lambda x: torch.einsum("bi,ij->bj", x, x.T),
+    "in place": lambda x: nn.functional.relu(x.clone(), inplace=True).__iadd__(x),
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_functions_of_several_jets(name):
+    x = torch.rand(3, 3, dtype=torch.float64)
+    compiled = torch.compile(lambda x: nt.derivatives(JOINED[name], x, 2, x), fullgraph=True, backend=counting())
+    torch.testing.assert_close(compiled(x), nt.derivatives(JOINED[name], x, 2, x))
+
+
+def test_a_missing_rule_is_named_where_the_graph_breaks():
+    with pytest.raises(nt.MissingRule, match="'lgamma'"):
+        torch.compile(lambda x: nt.derivatives(torch.lgamma, x, 2), backend=counting())(X + 2)
 
 
 def test_matrix_products_are_right_or_refused():

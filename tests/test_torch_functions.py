@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -52,6 +53,11 @@ FUNCTIONS = {
     "div": lambda x: torch.div(x, 2 + x) + x.true_divide(1.5) + torch.div(x, 0.3, rounding_mode="floor"),
     "einsum": lambda x: torch.einsum("bi,ij,bj->b", x, W, x * x) + torch.einsum("bi->b", x),
     "einsum outer": lambda x: torch.einsum("bi,bj->bij", x, x).sum(-1) + torch.einsum("bi, ji -> bj", (x, W)),
+    "einsum ellipsis": lambda x: torch.einsum("...i,ij->...j", x, W) + torch.einsum("b...,...->b", x, x[0])[:, None],
+    "einsum implicit": lambda x: torch.einsum("ba,ac", x, W) * torch.einsum("ji", x)[0, 0],
+    "fmod": lambda x: torch.fmod(x, 0.3) * x + (3 * x).frac() * x,
+    "masked_select": lambda x: torch.masked_select(x, X > 0) ** 2,
+    "baddbmm": lambda x: torch.baddbmm(x[None], x[None], W[None], beta=0.5),
     "expand": lambda x: x[:, :1].expand(3, 4) * x[:1].expand_as(x) + x[0].expand(3, -1),
     "flatten": lambda x: torch.flatten(x * x) + x.flatten(0, 1) + x.ravel(),
     "flip": lambda x: x.flip(0, 1) * torch.flip(x, dims=(1,)) + x.roll(1, 0) * torch.roll(x, 2),
@@ -128,6 +134,29 @@ def test_special_functions(name):
     arguments = (1,) if name in ("logsumexp", "softmax", "log_softmax") else ()
     function = lambda x: getattr(torch.special, name)(x, *arguments)  # noqa: E731
     assert worst(nt.derivatives(function, X, 3, V), nested(function, X, 3, V)) < 1e-11
+
+
+def test_sinc():
+    """Against mpmath, at 0 and on both sides of where its form changes."""
+    x = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    got = nt.derivatives(torch.sinc, x, 8)
+    with mpmath.workdps(50):
+        series = [mpmath.taylor(lambda t: mpmath.sincpi(t), mpmath.mpf(a), 8) for a in x.tolist()]
+        expected = torch.tensor(
+            [[float(s[k] * mpmath.factorial(k)) for s in series] for k in range(9)], dtype=torch.float64
+        )
+    assert worst(got, expected) < 1e-13
+
+
+def test_tails():
+    """Where 1 − erf, 1 + erf and a + softplus(b − a) have no digit left."""
+    x = torch.tensor([-9.0], dtype=torch.float64)
+    for f, expected in (
+        (lambda x: torch.erfc(-x), torch.erfc(-x)),
+        (torch.special.ndtr, torch.erfc(-x / 2**0.5) / 2),
+        (lambda x: torch.logaddexp(4 * x, torch.zeros_like(x)), torch.log1p(torch.exp(4 * x))),
+    ):
+        torch.testing.assert_close(nt.derivatives(f, x, 2)[0], expected, rtol=1e-13, atol=0)
 
 
 MODULES = {
@@ -227,6 +256,14 @@ def test_modules(name):
     simple = WRITTEN_OUT.get(name, lambda m, x: m(x))
     assert worst(got, nested(lambda x: simple(module, x), X, 4, V)) < 1e-11
     torch.testing.assert_close(got[0], module(X), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "LayerNorm 2", "CELU"])
+def test_check_does_not_take_torchs_errors_for_ours(name):
+    module = MODULES[name]().double()
+    for p in module.parameters():
+        nn.init.uniform_(p, 0.2, 0.9)
+    assert nt.check(module, X, 4, V).ok
 
 
 def test_layer_norm_is_right_where_nested_autograd_is_not():

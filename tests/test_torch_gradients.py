@@ -12,13 +12,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
+from torch.autograd import forward_ad, gradcheck, gradgradcheck  # noqa: E402
 from torch_oracle import nested  # noqa: E402
 
 import ntaylor as nt  # noqa: E402
 
 torch.manual_seed(0)
 X = torch.rand(5, 1, dtype=torch.float64) * 2 - 1
+TORCHS_OWN = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the first forward mode of a process
 ACTIVATIONS = ["tanh", "gelu", "silu", "softplus", "sin", "sigmoid", "snake", "adaptive_tanh", "mish", "gelu_tanh"]
 
 
@@ -165,6 +166,43 @@ def test_nothing_is_kept_in_cycles(kind):
         gc.enable()
 
 
+def test_what_a_backward_has_used_is_freed_with_the_loss_still_held():
+    """As of any graph of torch's: a list of losses is no list of all that they were computed from."""
+    loss = loss_of(nt.derivatives(network(), X, 3))
+    carriers = [t for t in gc.get_objects() if type(t) is torch.Tensor and hasattr(t, "pullback")]
+    kept = [weakref.ref(t.pullback) for t in carriers]
+    del carriers
+    assert kept
+    loss.backward()
+    assert not [w for w in kept if w() is not None]
+
+
+@pytest.mark.parametrize("kind", ["network", "module"])
+def test_checkpoints(kind):
+    """What is computed anew in the backward gives the same gradients."""
+    model = network() if kind == "network" else sequential()
+    parameters = list(model.parameters.values() if kind == "network" else model.parameters())
+
+    def derivatives(x):
+        return nt.derivatives(model, x, 3)
+
+    anew = torch.utils.checkpoint.checkpoint(derivatives, X, use_reentrant=False)
+    expected = torch.autograd.grad(loss_of(derivatives(X)), parameters)
+    assert relative(torch.autograd.grad(loss_of(anew), parameters), expected) < 1e-14
+
+
+@TORCHS_OWN
+@pytest.mark.parametrize("kind", ["network", "module"])
+def test_forward_mode(kind):
+    """The tangent of the k-th derivative along the direction is the next one, watched by autograd or not."""
+    model = network() if kind == "network" else sequential()
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode(), forward_ad.dual_level():
+            derivatives = nt.derivatives(model, forward_ad.make_dual(X, torch.ones_like(X)), 3)
+            tangent = forward_ad.unpack_dual(derivatives).tangent
+            torch.testing.assert_close(tangent[:3], derivatives[1:], rtol=1e-12, atol=1e-12)
+
+
 def _steps():
     from ntaylor_backends.torch.nodes import Step
 
@@ -209,9 +247,6 @@ def test_func_vmap_over_points():
     model = sequential()
     got = torch.func.vmap(lambda x: nt.derivatives(model, x, 3))(X)
     torch.testing.assert_close(got.movedim(0, 1), nt.derivatives(model, X, 3))
-
-
-TORCHS_OWN = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the first torch.func.jvp of a process
 
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "sin", "softsign"])

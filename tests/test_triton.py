@@ -22,7 +22,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed; it comes
 
 import triton.language as tl  # noqa: E402
 
-from ntaylor_backends.torch import triton_choice, triton_kernels  # noqa: E402
+from ntaylor_backends.torch import kernel_choice, triton_kernels  # noqa: E402
 
 FUNCTIONS = {
     **{name: getattr(np, name) for name in ("cos", "cosh", "exp", "expm1", "floor", "log", "log10", "log1p", "log2")},
@@ -177,10 +177,15 @@ def plain(*shape, **options):
     return torch.ones(*shape, dtype=torch.float64, **options)
 
 
+def on_a_gpu(tensors):
+    """What ``kernel_choice.runner`` would say of these tensors there."""
+    return triton_kernels.run if all(map(kernel_choice._is_plain, tensors)) else None
+
+
 @TORCHS_OWN
 def test_kernels_are_for_plain_tensors_only():
     """Not where autograd, a transform or forward mode would miss what they do."""
-    is_plain = triton_choice._is_plain
+    is_plain = kernel_choice._is_plain
     assert is_plain(plain(3))
     assert not is_plain(plain(3, requires_grad=True))
     assert not is_plain(torch.nn.Parameter(plain(3)))
@@ -196,10 +201,10 @@ def test_kernels_are_for_plain_tensors_only():
     assert not is_plain(2.0)
 
 
-def test_on_the_cpu_the_core_computes():
-    assert not triton_choice.suits([plain(3)])
+def test_small_tensors_on_the_cpu_are_left_to_the_core():
+    assert kernel_choice.runner([plain(3)]) is None
     activation = nt.activations.get("tanh")
-    v, pullback = triton_choice.activate(activation, [plain(3), plain(3)], 2, {})
+    v, pullback = kernel_choice.activate(activation, [plain(3), plain(3)], 2, {})
     wanted, wanted_pullback = activation.closed_form([plain(3), plain(3)], 2, {})
     assert all(map(torch.equal, v, wanted))
     assert all(map(torch.equal, pullback(wanted)[0], wanted_pullback(wanted)[0]))
@@ -209,13 +214,13 @@ def test_on_the_cpu_the_core_computes():
 @pytest.mark.usefixtures("interpreter")
 def test_cotangents_that_are_followed_take_the_closed_form(monkeypatch):
     """Gradients of gradients, and a backward pass under vmap, see torch's own operations."""
-    monkeypatch.setattr(triton_choice, "suits", lambda tensors: all(map(triton_choice._is_plain, tensors)))
+    monkeypatch.setattr(kernel_choice, "runner", on_a_gpu)
     seen = []
     run = triton_kernels.run
     monkeypatch.setattr(triton_kernels, "run", lambda *args: (seen.append(args[0].name), run(*args))[1])
     activation = nt.activations.get("tanh")
     u = [plain(3) * 0.3, plain(3)]
-    v, pullback = triton_choice.activate(activation, u, 2, {})
+    v, pullback = kernel_choice.activate(activation, u, 2, {})
     pullback(v)
     assert seen == ["tanh_forward_2", "tanh_adjoint_2"]
     watched = [c.requires_grad_() for c in v]
@@ -242,7 +247,7 @@ def test_on_a_gpu(dtype):
                 u,
                 4,
                 parameters,
-                triton_choice.activate,
+                kernel_choice.activate,
                 lambda a: torch.asarray(a, device="cuda"),
                 lambda t: t.cpu().numpy(),
             )
@@ -269,7 +274,7 @@ def test_a_loss_with_derivatives_by_kernels(activation, monkeypatch):
         return [loss, *once, *torch.autograd.grad(total, list(leaves.values()), allow_unused=True)]
 
     wanted = loss_and_gradients()
-    monkeypatch.setattr(triton_choice, "suits", lambda tensors: all(map(triton_choice._is_plain, tensors)))
+    monkeypatch.setattr(kernel_choice, "runner", on_a_gpu)
     seen = []
     run = triton_kernels.run
     monkeypatch.setattr(triton_kernels, "run", lambda *args: (seen.append(args[0].name), run(*args))[1])

@@ -24,9 +24,14 @@ from ntaylor.storage import write_atomic
 from ntaylor_backends.kernels import layout
 from ntaylor_backends.printing import NUMBA, output, place, statements
 
-__all__ = ["run", "source"]
+__all__ = ["may_compile", "run", "source"]
 
 Array = Any
+
+
+def may_compile() -> bool:
+    """False under NUMBA_DISABLE_JIT, as users set it to step through functions of their own."""
+    return not numba.config.DISABLE_JIT
 
 
 def run(program: Program, inputs: dict[str, Array], shape: tuple[int, ...]) -> list[Array | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import array_api_compat.torch
@@ -18,10 +19,15 @@ def _values_are_hidden(tensor: Any) -> bool:
     return torch.compiler.is_compiling()
 
 
+def _normal_cdf(tensor: Any) -> Any:
+    # torch.special.ndtr is (1 + erf)/2, which has no correct digit left at −9.
+    return torch.special.erfc(tensor * -math.sqrt(0.5)) / 2
+
+
 know(
     Library(
         array_api_compat.torch,
-        special={"ndtr": torch.special.ndtr},
+        special={"ndtr": _normal_cdf},
         device=lambda tensor: tensor.device,
         hides_values=_values_are_hidden,
     ),
@@ -32,6 +38,7 @@ know(
 
 class _TorchAdapter(Adapter):
     push = staticmethod(jets.push)
+    jet = jets.TorchJet
     propagate = staticmethod(nodes.propagate)
     activate = staticmethod(nodes.activate)
     value_and_grad = staticmethod(gradients.value_and_grad)

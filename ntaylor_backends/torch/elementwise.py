@@ -94,6 +94,23 @@ def _addcdiv(a: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     return a + value * (tensor1 / tensor2)
 
 
+def _sinc(a: Any) -> Any:
+    """sin(πu)/(πu) by either of two forms, each for where the terms of the other cancel."""
+    z = a * math.pi
+    near = inside(z, -4, 4)
+    squared = op("where", near, z, 0.0) ** 2
+    terms = 16 + a.order  # 4²ᵐ/(2m+1)!, and its derivatives to the order, are below rounding then
+    total = squared * 0.0
+    for m in reversed(range(terms)):
+        total = total * squared + (-1.0) ** m / math.factorial(2 * m + 1)
+    far = op("where", near, math.pi, z)
+    return op("where", near, total, op("sin", far) / far)
+
+
+def _fmod(a: Any, b: Any) -> Any:
+    return a - b * torch.div(innermost(a), innermost(b), rounding_mode="trunc")
+
+
 def _logit(a: Any, eps: Any = None) -> Any:
     a = a if eps is None else op("clip", a, eps, 1 - eps)
     return op("log", a) - op("log1p", -a)
@@ -266,6 +283,8 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "elu": _elu,
     # Not 1 − erf, which has no correct digit left at 6.
     "erfc": lambda a: op("ndtr", a * -math.sqrt(2)) * 2,
+    "frac": lambda a: a - op("trunc", a),
+    "fmod": _fmod,
     "exp2": lambda a: op("exp", a * math.log(2)),
     "gelu": _gelu,
     "hardshrink": _hardshrink,
@@ -287,6 +306,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "rsub": _rsub,
     "selu": _selu,
     "sgn": lambda a: op("sign", a),
+    "sinc": _sinc,
     "softplus": _softplus,
     "softshrink": _softshrink,
     "sub": _subtract,

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ntaylor_backends.torch.elementwise import ELEMENTWISE
+from ntaylor_backends.torch.layers import LAYERS
 from ntaylor_backends.torch.products import PRODUCTS
+from ntaylor_backends.torch.reductions import REDUCTIONS
 from ntaylor_backends.torch.shapes import SHAPES
 
 __all__ = ["FUNCTIONS"]
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {**ELEMENTWISE, **SHAPES, **PRODUCTS}
+FUNCTIONS: dict[str, Callable[..., Any]] = {**ELEMENTWISE, **SHAPES, **REDUCTIONS, **PRODUCTS, **LAYERS}
 """Torch's name → function of jets, tensors and numbers, some of which are jets."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ntaylor.gradients import check_loss, loss_and_auxiliary, map_auxiliary, map_leaves
-from ntaylor.namespace import as_floating, describe
+from ntaylor.namespace import MissingRule, as_floating, describe
 
 __all__ = ["value_and_grad"]
 
@@ -18,6 +18,8 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
 
     Tensors are watched for the time of the call; whether they require a gradient before and after is not touched.
     """
+    if torch.compiler.is_compiling():
+        return _compiled(loss, parameters)
     leaves: list[Any] = []
 
     def watched(tensor: Any) -> Any:
@@ -42,6 +44,23 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
     if not isinstance(result, tuple):
         return value.detach(), gradient
     return (value.detach(), map_auxiliary(_detached, auxiliary)), gradient
+
+
+def _compiled(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, Any]:
+    """The same by ``torch.func``, which the compiler follows as it does not follow ``torch.autograd.grad``."""
+    leaves: list[Any] = []
+    map_leaves(leaves.append, parameters)
+
+    def of_leaves(given: list[Any]) -> Any:
+        rest = list(given)
+        value, auxiliary = loss_and_auxiliary(loss(map_leaves(lambda _: rest.pop(0), parameters)))
+        if auxiliary is not None:
+            raise MissingRule("no rule for an auxiliary value in torch.compile(fullgraph=True): return the loss alone")
+        return value
+
+    found, value = torch.func.grad_and_value(of_leaves)([p.detach() for p in leaves])
+    rest = [g.detach() for g in found]
+    return value.detach(), map_leaves(lambda _: rest.pop(0), parameters)
 
 
 def _detached(a: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ntaylor import dispatch
-from ntaylor.array_object import apply, call_rule
+from ntaylor.array_object import HELD, apply, call_rule
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.jets import Jet, names
 from ntaylor.namespace import MissingRule, did_you_mean
@@ -34,6 +34,21 @@ _KEYWORDS = {"input": "a", "self": "a", "tensors": "a", "other": "b", "exponent"
     "axes": "dims",
 }
 
+_AS_A_NUMBER = "a Python number has no derivatives; for a constant write x.detach() first"
+_BUILT = "it writes into an array: build the result with torch.cat, torch.stack or torch.where"
+_INSTEAD = {
+    "__setitem__": _BUILT,
+    "copy_": _BUILT,
+    "grad": "for derivatives within a function call nt.derivatives, which nests",
+    "index_copy": _BUILT,
+    "index_put_": _BUILT,
+    "item": _AS_A_NUMBER,
+    "requires_grad_": "for derivatives within a function call nt.derivatives, which nests",
+    "scatter": _BUILT,
+    "tolist": _AS_A_NUMBER,
+    "torch.jit": "what is scripted or traced cannot be looked into; pass the module that it was made from",
+}
+
 
 class TorchJet(Jet):
     """A :class:`ntaylor.Jet` with the functions and methods of tensors. Its coefficients are tensors."""
@@ -46,9 +61,14 @@ class TorchJet(Jet):
 
     @classmethod
     def _missing(cls, name: str) -> str:
-        known = sorted({*FUNCTIONS, *names()})
+        if name.endswith("_") and name[:-1] in FUNCTIONS:
+            return f"no rule for torch's {name!r} on a jet{_place()}, which writes in place: use {name[:-1]!r}"
+        if name in _INSTEAD:
+            return f"no rule for torch's {name!r} on a jet{_place()}: {_INSTEAD[name]}"
+        # Torch's compiler cannot follow the search; where it gives up, the call is made again without it.
+        near = "" if torch.compiler.is_compiling() else did_you_mean(name, sorted({*FUNCTIONS, *names()}))
         return (
-            f"no rule for torch's {name!r} on a jet{_place()}: {did_you_mean(name, known)}Write it with operations "
+            f"no rule for torch's {name!r} on a jet{_place()}: {near}Write it with operations "
             f"that have one (ntaylor_backends.torch.functions.FUNCTIONS names them), or add one under this name with "
             f"nt.jets.register({name!r}, rule), or for a function of one variable with "
             f"nt.activations.register({name!r}, …)"
@@ -58,6 +78,19 @@ class TorchJet(Jet):
         if name.startswith("_") or hasattr(type(self), name):
             return super().__getattr__(name)
         raise MissingRule(self._missing(name))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise MissingRule(self._missing("__setitem__"))
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a 0-d jet is no sequence, and torch.tensor and as_tensor take no jets: use it as it is")
+        return int(self.shape[0])
+
+    @property
+    def data(self) -> Any:
+        """The value, detached."""
+        return FUNCTIONS["detach"](self)
 
     @property
     def shape(self) -> Any:
@@ -83,6 +116,25 @@ class TorchJet(Jet):
         return iter(FUNCTIONS["unbind"](self))
 
 
+class WatchedJet(TorchJet):
+    """A jet of a call that autograd watches. Within ``torch.no_grad`` nothing is made of it.
+
+    There torch differentiates nothing, so derivatives would be of another function than the gradients are of.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, coefficients: Any, order: int | None = None, *, level: float = HELD):
+        if not torch.is_grad_enabled():
+            raise MissingRule(
+                f"an operation on a jet where torch.no_grad() holds{_place()}, so torch differentiates nothing: for a "
+                "constant write x.detach(); if only values are wanted, call nt.derivatives within torch.no_grad(). A "
+                "torch.autograd.Function runs so too, and its backward says nothing of higher derivatives: write its "
+                "formula; and so does checkpoint(…, use_reentrant=True): pass use_reentrant=False"
+            )
+        super().__init__(coefficients, order, level=level)
+
+
 def call(name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """The torch function ``name`` by the core's rules; MissingRule for one that has none."""
     if kwargs:
@@ -101,6 +153,8 @@ def name_of(function: Any) -> str:
     """A torch function's name without its module's: special_erf is erf, linalg_vector_norm is vector_norm."""
     if function is torch.Tensor.matmul:
         return "Tensor.matmul"
+    if isinstance(function, (torch._C.ScriptMethod, torch._C.ScriptFunction)):
+        return "torch.jit"
     name: str = function.__name__
     if name in FUNCTIONS:
         return name
@@ -120,8 +174,15 @@ def _in_place(name: str, place: int, args: Any, kwargs: dict[str, Any]) -> Any:
     result = call_rule(name, FUNCTIONS[name], (), args[:place], kwargs)
     if not inplace:
         return result
-    args[0]._series = result._series
-    return args[0]
+    return _become(args[0], result)
+
+
+def _become(a: Any, result: Any) -> Any:
+    """``a`` with the value of ``result``, as after a function that writes in place."""
+    if tuple(a.shape) != tuple(result.shape):
+        raise ValueError(f"a jet of shape {tuple(a.shape)} cannot become one of shape {tuple(result.shape)} in place")
+    a._series, a.order = result._series, result.order
+    return a
 
 
 def check_devices(name: str, args: Any) -> None:
@@ -141,6 +202,8 @@ def check_devices(name: str, args: Any) -> None:
 
 def _place() -> str:
     """Where the user, or a module of torch's, called what is refused: in words for a message."""
+    if torch.compiler.is_compiling():  # which cannot look at frames; where it gives up, the call is made again
+        return ""
     ours = (f"{Path(__file__).parent}{os.sep}", f"{Path(dispatch.__file__).parent}{os.sep}")
     torch_itself = f"{Path(torch.__file__).parent}{os.sep}"
     module = ""
@@ -168,6 +231,19 @@ def _method(name: str) -> Callable[..., Any]:
     return method
 
 
+def _in_place_operator(name: str) -> Callable[..., Any]:
+    operation = getattr(TorchJet, f"__{name}__")
+
+    def method(self: TorchJet, other: Any) -> Any:
+        result = operation(self, other)
+        # Of a jet of an inner call, and what is not to be taken, Python makes a new value.
+        return _become(self, result) if isinstance(result, Jet) and result.level == self.level else result
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    setattr(TorchJet, f"__i{_name}__", _in_place_operator(_name))
 for _name in FUNCTIONS:
     if callable(getattr(torch.Tensor, _name, None)) and _name not in TorchJet.__dict__ and not _name.startswith("_"):
         setattr(TorchJet, _name, _method(_name))
@@ -176,7 +252,8 @@ for _name in FUNCTIONS:
 def push(f: Callable[[Any], Any], jet: Jet) -> Any:
     """The slot ``push``: f of the jet, as torch's own functions and modules take it."""
     with full_precision(jet):
-        return f(TorchJet(jet._series, jet.order, level=jet.level))
+        kind = WatchedJet if torch.is_grad_enabled() else TorchJet
+        return f(kind(jet._series, jet.order, level=jet.level))
 
 
 class _TorchJetAdapter(Adapter):
@@ -184,6 +261,7 @@ class _TorchJetAdapter(Adapter):
 
     priority = 200
     push = staticmethod(push)
+    jet = TorchJet
 
 
 serve(TorchJet, _TorchJetAdapter())

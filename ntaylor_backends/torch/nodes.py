@@ -1,9 +1,10 @@
 """One autograd node for a whole network, and one for an activation: forward a push, backward its closed-form pullback.
 
 Nothing here knows what is pushed. A :class:`Step` is a function from tensors to Taylor coefficients with a pullback,
-as the core's layers and activations are; the node keeps what the pullback needs. Where the gradient is
-differentiated again, and under the transforms of ``torch.func``, the same push runs on the node's own inputs with
-autograd watching, so that second derivatives are those of the very same formulas.
+as the core's layers and activations are; the node keeps what the pullback needs for as long as autograd keeps what it
+saved. Where the gradient is differentiated again, and under the transforms of ``torch.func``, the same push runs on the
+node's own inputs with autograd watching, so that second derivatives are those of the very same formulas. Forward mode
+sees the operations themselves.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from ntaylor_backends.torch import triton_choice
+from ntaylor_backends.torch import kernel_choice
 
 __all__ = ["activate", "full_precision", "propagate"]
 
@@ -69,30 +71,21 @@ class _Node(torch.autograd.Function):
         step, *tensors = inputs
         ctx.step = step
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
+        # The pullback rides on a tensor, so that it is freed when autograd frees what is saved: after a backward, or
+        # not kept at all by a checkpoint, which makes the tensors anew, then without it.
+        carrier = torch.empty(0)
+        carrier.pullback, step.pullback = step.pullback, None  # type: ignore[attr-defined]
+        ctx.save_for_backward(*tensors, carrier)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
-        tensors = ctx.saved_tensors  # also refuses tensors that were written to since
+        *tensors, carrier = ctx.saved_tensors  # also refuses tensors that were written to since
         with full_precision(tensors[0]):
             again = torch.is_grad_enabled()  # what comes out is to be differentiated
-            pullback = ctx.step.forward(tensors)[1] if again else ctx.step.pullback
+            pullback = None if again else getattr(carrier, "pullback", None)
+            if pullback is None:
+                pullback = ctx.step.forward(tensors)[1]
             return None, *pullback(cotangents)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
-        tensors = ctx.saved_tensors
-        moving = [i for i, t in enumerate(tangents[1:]) if t is not None]
-
-        def of_moving(*moved: Tensor) -> tuple[Tensor, ...]:
-            arguments = list(tensors)
-            for i, t in zip(moving, moved, strict=True):
-                arguments[i] = t
-            return ctx.step.forward(arguments)[0]  # type: ignore[no-any-return]
-
-        primals = tuple(tensors[i] for i in moving)
-        return torch.func.jvp(of_moving, primals, tuple(tangents[1 + i] for i in moving))[1]  # type: ignore[no-any-return]
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], step: Step, *tensors: Tensor) -> tuple[tuple[Tensor, ...], Any]:
@@ -104,8 +97,8 @@ class _Node(torch.autograd.Function):
 
 
 def _without_node() -> bool:
-    """Whether autograd, or the compiler, sees the operations themselves."""
-    return torch.compiler.is_compiling() or not torch.is_grad_enabled()
+    """Whether the compiler, forward mode or nobody follows: then the operations themselves are what is to be seen."""
+    return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_ad._current_level >= 0
 
 
 def propagate(network: Any, u: Coefficients, order: int) -> Coefficients:
@@ -138,7 +131,7 @@ def activate(
     """The slot ``activate``: the pair rule forward, its correlation with w back, as one node of the graph."""
     if _without_node():
         with full_precision(u[0]):
-            return triton_choice.activate(activation, u, order, parameters)
+            return kernel_choice.activate(activation, u, order, parameters)
     present = [c is not None for c in u]
     count = sum(present)
     learnt = [name for name, p in parameters.items() if isinstance(p, Tensor)]
@@ -147,7 +140,7 @@ def activate(
         given = iter(tensors[:count])
         named = {**parameters, **dict(zip(learnt, tensors[count:], strict=True))}
         plain = [next(given) if there else None for there in present]
-        v, of_activation = triton_choice.activate(activation, plain, order, named)
+        v, of_activation = kernel_choice.activate(activation, plain, order, named)
 
         def pullback(cotangent: Coefficients) -> Sequence[Any]:
             of_u, gradients = of_activation(cotangent)

@@ -130,6 +130,11 @@ def _index_select(a: Any, dim: int, index: Any) -> Any:
     return op("take", a, index, axis=dim % a.ndim)
 
 
+def _masked_select(a: Any, mask: Any) -> Any:
+    shape = torch.broadcast_shapes(a.shape, mask.shape)
+    return op("broadcast_to", a, shape)[torch.broadcast_to(mask, shape)]
+
+
 def _take(a: Any, index: Any) -> Any:
     flat = op("take", op("reshape", a, (-1,)), torch.reshape(index, (-1,)), axis=0)
     return op("reshape", flat, tuple(index.shape))
@@ -192,6 +197,11 @@ def _same(a: Any, *args: Any, **options: Any) -> Any:
     return a
 
 
+def _clone(a: Any, *, memory_format: Any = None) -> Any:
+    """Another jet of the same arrays: what writes in place gives a jet others."""
+    return a._mapped(lambda c: c)
+
+
 def _detached(a: Any) -> Any:
     """The value, a tensor: what is detached depends on nothing, and the variable of the jet is no exception."""
     return innermost(a).detach()
@@ -223,7 +233,7 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "broadcast_to": _expand,
     "cat": _cat,
     "chunk": _chunk,
-    "clone": _same,
+    "clone": _clone,
     "column_stack": _column_stack,
     "concat": _cat,
     "concatenate": _cat,
@@ -242,6 +252,7 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "hstack": lambda a: op("hstack", list(a)),
     "index_select": _index_select,
     "linalg_diagonal": lambda a, *, offset=0, dim1=-2, dim2=-1: _diagonal(a, offset, dim1, dim2),
+    "masked_select": _masked_select,
     "moveaxis": _movedim,
     "movedim": _movedim,
     "narrow": _narrow,

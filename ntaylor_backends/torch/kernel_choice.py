@@ -1,7 +1,8 @@
-"""Whether an activation of these tensors is a Triton kernel, or torch's own operations one by one.
+"""Whether an activation of these tensors is a kernel, and whose, or torch's own operations one by one.
 
 A kernel reads memory: tensors that autograd or a transform of ``torch.func`` follows have to be seen doing what the
-closed form does, and a compiler that follows the code fuses that itself.
+closed form does, and a compiler that follows the code fuses that itself. On a GPU kernels are Triton's, on the CPU
+Numba's, where those are installed; neither is needed.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch.autograd.forward_ad import unpack_dual
 
 from ntaylor.activations import Activation, Pullback
 from ntaylor_backends import kernels
+from ntaylor_backends import numpy as of_numpy
 
-__all__ = ["activate", "suits"]
+__all__ = ["activate", "runner"]
 
 Tensor = Any
 
@@ -29,18 +31,28 @@ def triton_is_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def suits(tensors: Iterable[Any]) -> bool:
-    """Whether these are plain tensors on one GPU, float32 or float64 all, with nobody following what is done."""
+def runner(tensors: Iterable[Any]) -> kernels.Run | None:
+    """What runs programs on these tensors, of which the first is u_0; ``None`` where the closed form does better.
+
+    They must be plain tensors of one device, float32 or float64 all, with nobody following what is done to them; on
+    the CPU as many entries as NumPy's adapter asks for.
+    """
     if torch.compiler.is_compiling():
-        return False
+        return None
     first, *others = tensors
-    return (
-        _is_plain(first)
-        and first.is_cuda
-        and first.dtype in (torch.float32, torch.float64)
-        and all(_is_plain(t) and t.dtype == first.dtype and t.device == first.device for t in others)
-        and triton_is_installed()
-    )
+    if first.dtype not in (torch.float32, torch.float64) or not _is_plain(first):
+        return None
+    if not all(_is_plain(t) and t.dtype == first.dtype and t.device == first.device for t in others):
+        return None
+    if first.is_cuda and triton_is_installed():
+        from ntaylor_backends.torch import triton_kernels
+
+        return triton_kernels.run
+    if first.device.type == "cpu" and first.numel() >= of_numpy.SMALLEST and of_numpy.compiler() is not None:
+        from ntaylor_backends.torch import cpu_kernels
+
+        return cpu_kernels.run
+    return None
 
 
 def _is_plain(t: Any) -> bool:
@@ -56,14 +68,14 @@ def activate(
     activation: Activation, u: Sequence[Tensor | None], order: int, parameters: Mapping[str, Any]
 ) -> tuple[list[Tensor | None], Pullback]:
     """As ``activation.closed_form``, by kernels where they suit these tensors, and then these cotangents."""
-    if not suits(c for c in (*u, *parameters.values()) if c is not None):
+    tensors = [c for c in (*u, *parameters.values()) if c is not None]
+    run = runner(tensors) if order else None
+    if run is None:
         return activation.closed_form(u, order, parameters)
-    from ntaylor_backends.torch.triton_kernels import run
-
     v, by_kernels = kernels.activate(run, activation, u, order, parameters)
 
     def pullback(cotangent: Sequence[Tensor | None], per_sample: bool = False) -> Any:
-        if suits(c for c in (*u, *parameters.values(), *cotangent) if c is not None):
+        if runner([*tensors, *(c for c in cotangent if c is not None)]) is not None:
             return by_kernels(cotangent, per_sample)
         return activation.closed_form(u, order, parameters)[1](cotangent, per_sample)
 
