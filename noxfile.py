@@ -82,7 +82,9 @@ def tests_jax(session: nox.Session) -> None:
 @nox.session
 def agreement(session: nox.Session) -> None:
     """NumPy, Numba, PyTorch and JAX in one environment: ``ntaylor verify``, and every page's examples."""
-    pytest(session, "--xp", "numpy", "-k", "docs or verification or checking or torch_numba", also=(*NUMBA, *TORCH, *JAX))
+    pytest(
+        session, "--xp", "numpy", "-k", "docs or verification or checking or torch_numba", also=(*NUMBA, *TORCH, *JAX)
+    )
     session.run("ntaylor", "verify", "--json", f"{session.create_tmp()}/verify.json")
 
 
