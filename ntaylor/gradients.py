@@ -272,6 +272,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any, *, any_leaf: bool = Fa
     """``tree`` of dicts, lists, tuples, networks and None with ``function`` applied to every array in it."""
     if tree is None:
         return None
+    if isinstance(tree, ArrayObject):
+        return function(tree)
     if isinstance(tree, Mapping):
         return {key: map_leaves(function, value, any_leaf=any_leaf) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):

@@ -211,6 +211,13 @@ def _squeeze(xp: Any, a: Any, axis: Any) -> Rule:
     return xp.squeeze(a, axis=axis), [lambda y: xp.reshape(y, a.shape)]
 
 
+def _triangle(name: str) -> Callable[..., Rule]:
+    def rule(xp: Any, a: Any, *, k: int = 0) -> Rule:
+        return getattr(xp, name)(a, k=k), [lambda y: getattr(xp, name)(y, k=k)]
+
+    return rule
+
+
 def _flip(xp: Any, a: Any, *, axis: Any = None) -> Rule:
     return xp.flip(a, axis=axis), [lambda y: xp.flip(y, axis=axis)]
 
@@ -332,5 +339,7 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "stack": _stack,
     "subtract": _elementwise(lambda _, a, b: (a - b, lambda y: y, lambda y: -y)),
     "sum": _sum,
+    "tril": _triangle("tril"),
+    "triu": _triangle("triu"),
     "where": _where,
 }

@@ -98,10 +98,40 @@ CASES = {
         TypeError,
         ["f must be a function or a network", "numpy array of shape (2,)", "derivatives(f, x, order)"],
     ),
-    "f gives a tuple": (
-        lambda: nt.derivatives(lambda x: (x, x), X, 2),
+    "f gives a string": (
+        lambda: nt.derivatives(lambda x: (x, "x"), X, 2),
         TypeError,
-        ["f must return one array", "tuple", "each output"],
+        ["f must return arrays", "tuples", "it returned a str"],
+    ),
+    "several inputs without directions": (
+        lambda: nt.derivatives(lambda x, y: x * y, (X, X), 2),
+        ValueError,
+        ["direction=(v, w)", "None for what does not move"],
+    ),
+    "directions of another structure": (
+        lambda: nt.derivatives(lambda p: p["a"], {"a": X, "b": (X, X)}, 2, {"a": X, "b": X}),
+        ValueError,
+        ["direction of x['b']", "a tuple of 2", "numpy array of shape (2,)"],
+    ),
+    "a direction that does not fit one of several": (
+        lambda: nt.derivatives(lambda x, y: x * y, (X, X), 2, (None, np.ones(3))),
+        ValueError,
+        ["direction has shape (3,), x[1] has (2,)"],
+    ),
+    "an integer among several": (
+        lambda: nt.derivatives(lambda x, y: x * y, (X, np.ones(2, int)), 2, (None, X)),
+        TypeError,
+        ["x[1] must have a floating dtype"],
+    ),
+    "several inputs of a network": (
+        lambda: nt.derivatives(NET3, (X, X), 2, (X, X)),
+        TypeError,
+        ["takes one array, x is a tuple", "xp.concat"],
+    ),
+    "a held jet among several": (
+        lambda: nt.derivatives(lambda x, y: x * y, (nt.Jet([X]), X), 2, (None, X)),
+        TypeError,
+        ["x[0] is a Jet made outside", "x[0].primal"],
     ),
     "f gives nothing": (lambda: nt.derivatives(lambda x: None, X, 2), TypeError, ["returned a NoneType"]),
     "unknown activation": (
