@@ -19,17 +19,28 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ntaylor.array_methods import ArrayMethods
 from ntaylor.namespace import MissingRule, array_namespace, is_array, is_complex
+from ntaylor.standard import (
+    BY_NAME,
+    EXTENSIONS,
+    INSTEAD,
+    MAKERS,
+    NUMPY_NAMES,
+    NUMPY_OPTIONS,
+    PASSED_THROUGH,
+    SHARED,
+)
 
 __all__ = [
-    "CONSTANT",
     "HELD",
-    "NUMPY_NAMES",
     "ArrayObject",
+    "Extension",
     "Namespace",
     "apply",
     "call_rule",
     "check_floating_sum",
+    "function_of",
     "innermost",
     "new_level",
     "objects_in",
@@ -52,68 +63,6 @@ new_level._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 HELD = math.inf
 """The level of jets that the caller holds, made by hand or returned: all in one t, outside of all others."""
-
-CONSTANT = frozenset(
-    """ceil floor floor_divide round sign signbit trunc isfinite isinf isnan less less_equal greater greater_equal
-    equal not_equal logical_and logical_not logical_or logical_xor all any argmax argmin argsort count_nonzero
-    nonzero searchsorted zeros_like ones_like empty_like result_type""".split()  # noqa: SIM905 one name a line reads worse
-)
-"""Operations that are locally constant: their result is a plain array, whatever their arguments depend on."""
-
-NUMPY_NAMES = {
-    "absolute": "abs",
-    "arccos": "acos",
-    "arccosh": "acosh",
-    "arcsin": "asin",
-    "arcsinh": "asinh",
-    "arctan": "atan",
-    "arctan2": "atan2",
-    "arctanh": "atanh",
-    "amax": "max",
-    "amin": "min",
-    "around": "round",
-    "concatenate": "concat",
-    "conjugate": "conj",
-    "cumsum": "cumulative_sum",
-    "expit": "sigmoid",
-    "float_power": "pow",
-    "fabs": "abs",
-    "invert": "bitwise_invert",
-    "power": "pow",
-    "rint": "round",
-    "round_": "round",
-    "transpose": "permute_dims",
-    "true_divide": "divide",
-}
-"""NumPy's names that differ from the standard's."""
-
-_NUMPY_OPTIONS = {"a_min": "min", "a_max": "max", "ddof": "correction"}
-
-# Options that NumPy takes by position too: they go on by name, so that none is taken for another or lost.
-_BY_NAME = frozenset(
-    """axis axes dtype out keepdims order mode n prepend append initial where ddof correction copy subok include_initial
-    mean like kind stable sorter side""".split()  # noqa: SIM905
-)
-
-_INSTEAD = {
-    "append": "join it on first with xp.concat",
-    "dtype": "use xp.astype",
-    "include_initial": "put zeros in front with xp.concat",
-    "initial": "add it to the sum, or take xp.maximum or xp.minimum with it, afterwards",
-    "mode": "bring the indices into range first",
-    "order": 'for order="F" reshape in reversed order between two transposes, xp.reshape(a.T, shape[::-1]).T',
-    "out": "use what is returned, r = r + u",
-    "prepend": "join it on first with xp.concat",
-    "where": "select first with xp.where(mask, a, 0.0), or a[mask]",
-}
-
-# What a namespace offers that does not take one of our objects: it is the underlying library's.
-_PASSED_THROUGH = frozenset(
-    """e inf nan newaxis pi
-    bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128
-    arange empty eye full linspace meshgrid ones tri zeros
-    can_cast finfo iinfo isdtype from_dlpack __array_api_version__ __array_namespace_info__""".split()  # noqa: SIM905
-)
 
 
 def objects_in(values: Any) -> Iterator[ArrayObject]:
@@ -144,11 +93,17 @@ def apply(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     top = _highest((*args, *kwargs.values()))
     if top is None:
-        return getattr(unwrapped_namespace((args, list(kwargs.values()))), name)(*args, **kwargs)
+        return function_of(unwrapped_namespace((args, list(kwargs.values()))), name)(*args, **kwargs)
     kind = type(top)
     if not kind._has_rule(name):
         raise MissingRule(kind._missing(name))
     return kind._apply(name, args, kwargs, top.level)
+
+
+def function_of(xp: Any, name: str) -> Any:
+    """``xp.name``, where the name may be dotted, as ``linalg.solve``."""
+    extension, _, own = name.rpartition(".")
+    return getattr(getattr(xp, extension) if extension else xp, own)
 
 
 def call_rule(name: str, rule: Callable[..., Any], first: tuple[Any, ...], args: Any, options: dict[str, Any]) -> Any:
@@ -193,7 +148,7 @@ def check_floating_sum(name: str, result: Any) -> Any:
 
 def without_options(name: str, options: Any) -> MissingRule:
     """An error for options that an operation has no rule for, with what to write instead."""
-    instead = "; ".join(_INSTEAD[key] for key in options if key in _INSTEAD)
+    instead = "; ".join(INSTEAD[key] for key in options if key in INSTEAD)
     return MissingRule(
         f"no rule for {name}({', '.join(f'{key}=…' for key in options)}) on jets and in gradients: "
         f"leave {' and '.join(options)} out{', and ' + instead if instead else ''}"
@@ -216,7 +171,7 @@ def _options_by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs
     if parameters is None or len(args) > len(parameters):
         return args, kwargs
     names = list(parameters)[: len(args)]
-    place = next((i for i, key in enumerate(names) if i and key in _BY_NAME), len(args))
+    place = next((i for i, key in enumerate(names) if i and key in BY_NAME), len(args))
     named = dict(zip(names[place:], args[place:], strict=True)) | kwargs
 
     def is_default(key: str, value: Any) -> bool:
@@ -289,10 +244,12 @@ class Namespace:
 
     def __getattr__(self, name: str) -> Any:
         kind, base = self.__dict__["_kind"], self.__dict__["_base"]
-        if name in _PASSED_THROUGH:
+        if name in PASSED_THROUGH:
             return getattr(base, name)
-        if name == "linalg":
-            return self  # what has a rule there, such as vector_norm, has it under that name here
+        if name in EXTENSIONS:
+            return Extension(kind, base, name)
+        if name in MAKERS:
+            return _maker(name, base)
         if kind._has_rule(name):
             return lambda *args, **kwargs: apply(name, args, kwargs)
         if name.startswith("__"):
@@ -309,22 +266,53 @@ class Namespace:
         return f"<namespace {self.__name__}>"
 
 
-def _operator(name: str, swapped: bool = False) -> Callable[..., Any]:
-    def method(self: ArrayObject, *others: Any) -> Any:
-        if any(other is None or isinstance(other, (str, list, tuple, dict)) for other in others):
-            return NotImplemented
-        return apply(name, (*others, self) if swapped else (self, *others), {})
+class Extension:
+    """``xp.linalg`` or ``xp.fft`` of such a namespace, whether the library has it or not."""
 
-    return method
+    def __init__(self, kind: type[ArrayObject], base: Any, extension: str):
+        self._kind = kind
+        self._base = base
+        self._extension = extension
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        kind, rule = self.__dict__["_kind"], _rule_name(self.__dict__["_extension"], name)
+        if rule in MAKERS:
+            return _maker(rule, self.__dict__["_base"])
+        if kind._has_rule(rule):
+            return lambda *args, **kwargs: apply(rule, args, kwargs)
+        raise MissingRule(kind._missing(rule))
+
+    def __repr__(self) -> str:
+        return f"<extension {self._extension} of namespace {Namespace(self._kind, self._base).__name__}>"
 
 
-class ArrayObject:
-    """Operators and protocols; subclasses give ``_apply``, ``_has_rule``, ``_missing`` and ``_like``."""
+def _rule_name(extension: str, name: str) -> str:
+    return name if name in SHARED else f"{extension}.{name}"
+
+
+def _maker(name: str, base: Any) -> Callable[..., Any]:
+    def make(*args: Any, **kwargs: Any) -> Any:
+        if not any(True for _ in objects_in((*args, *kwargs.values()))):
+            return function_of(base, name)(*args, **kwargs)
+        if name in ("can_cast", "finfo", "iinfo"):  # of the dtype alone
+            return function_of(base, name)(*map(innermost, args), **kwargs)
+        return apply(name, args, kwargs)
+
+    return make
+
+
+class ArrayObject(ArrayMethods):
+    """Attributes and protocols; subclasses give ``_apply``, ``_has_rule``, ``_missing`` and ``_like``."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
 
     level: float
+
+    @staticmethod
+    def _call(name: str, *args: Any, **options: Any) -> Any:
+        return apply(name, args, options)
 
     @classmethod
     def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
@@ -376,26 +364,6 @@ class ArrayObject:
         """The device of the underlying array."""
         return self._like.device
 
-    @property
-    def T(self) -> Any:  # noqa: N802 the standard's name
-        """With the axes in reverse order."""
-        return apply("permute_dims", (self, tuple(reversed(range(self.ndim)))), {})
-
-    @property
-    def mT(self) -> Any:  # noqa: N802
-        """With the last two axes swapped."""
-        return apply("matrix_transpose", (self,), {})
-
-    @property
-    def real(self) -> Any:
-        """The real part; of a real array, itself."""
-        return apply("real", (self,), {})
-
-    @property
-    def imag(self) -> Any:
-        """The imaginary part; of a real array, zeros."""
-        return apply("imag", (self,), {})
-
     def __getattr__(self, name: str) -> Any:
         if hasattr(type(self), name):
             return object.__getattribute__(self, name)  # a property that failed: its own error, not one about its name
@@ -445,13 +413,17 @@ class ArrayObject:
         return self._numpy_call(name, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._numpy_call(func.__name__, *_options_by_name(func, args, kwargs))
+        args, kwargs = _options_by_name(func, args, kwargs)
+        extension = str(getattr(func, "__module__", "")).removeprefix("numpy.")
+        if extension in EXTENSIONS:
+            return self._numpy_call(_rule_name(extension, func.__name__), args, kwargs)
+        return self._numpy_call(func.__name__, args, kwargs)
 
     def _numpy_call(self, asked: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if asked in ("shape", "ndim", "size") and len(args) == 1 and not kwargs:
             return getattr(self, asked)
         # NumPy's way of saying it, in the standard's words.
-        kwargs = {_NUMPY_OPTIONS.get(key, key): value for key, value in kwargs.items()}
+        kwargs = {NUMPY_OPTIONS.get(key, key): value for key, value in kwargs.items()}
         if kwargs.pop("out", None) is not None:
             raise without_options(f"np.{asked}", ["out"])
         name = NUMPY_NAMES.get(asked, asked)
@@ -461,7 +433,7 @@ class ArrayObject:
             if unknown := kwargs.keys() - {"axis"}:
                 raise without_options(f"np.{asked}", sorted(unknown))
             return getattr(args[0], name)()
-        if asked == "cumsum" and kwargs.get("axis") is None:
+        if asked in ("cumsum", "cumprod") and kwargs.get("axis") is None:
             args, kwargs["axis"] = (apply("reshape", (args[0], (-1,)), {}),), 0
         return apply(name, args, kwargs)
 
@@ -501,89 +473,3 @@ class ArrayObject:
 
     def __bool__(self) -> bool:
         return self._to_number("bool")  # type: ignore[no-any-return]
-
-    # --- NumPy's methods, for functions that are written with them ---
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The mean over ``axis``, of all entries unless given."""
-        return apply("mean", (self,), {"axis": axis, "keepdims": keepdims})
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The sum over ``axis``, of all entries unless given."""
-        return apply("sum", (self,), {"axis": axis, "keepdims": keepdims})
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The maximum over ``axis``, of all entries unless given; follows the mean of tied entries."""
-        return apply("max", (self,), {"axis": axis, "keepdims": keepdims})
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The minimum over ``axis``, of all entries unless given; follows the mean of tied entries."""
-        return apply("min", (self,), {"axis": axis, "keepdims": keepdims})
-
-    def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-        """The variance over ``axis``, of all entries unless given."""
-        return apply("var", (self,), {"axis": axis, "correction": ddof, "keepdims": keepdims})
-
-    def std(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-        """The standard deviation over ``axis``, of all entries unless given."""
-        return apply("std", (self,), {"axis": axis, "correction": ddof, "keepdims": keepdims})
-
-    def clip(self, min: Any = None, max: Any = None) -> Any:  # noqa: A002 NumPy's names
-        """Between ``min`` and ``max``; at a tie it follows this object."""
-        return apply("clip", (self, min, max), {})
-
-    def dot(self, other: Any) -> Any:
-        """The product of numbers, vectors and matrices, as ``np.dot``."""
-        return apply("dot", (self, other), {})
-
-    def reshape(self, *shape: Any) -> Any:
-        """In another shape, given as integers or as one tuple."""
-        return apply("reshape", (self, shape if isinstance(shape[0], int) else shape[0]), {})
-
-    def ravel(self) -> Any:
-        """In one axis."""
-        return self.reshape(-1)
-
-    flatten = ravel
-
-    def squeeze(self, axis: Any = None) -> Any:
-        """Without ``axis``, an axis or axes of length 1; without all such axes unless given."""
-        ones = tuple(i for i, n in enumerate(self.shape) if n == 1)
-        return apply("squeeze", (self, ones if axis is None else axis), {})
-
-    def transpose(self, *axes: Any) -> Any:
-        """With the axes in the order given, as integers or as one tuple; in reverse order unless given."""
-        if not axes or axes == (None,):
-            return self.T
-        return apply("permute_dims", (self, axes if isinstance(axes[0], int) else tuple(axes[0])), {})
-
-    def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """In another dtype, of the library or Python's ``float`` or ``complex``; integers are plain arrays."""
-        xp = array_namespace(self._like)
-        if isinstance(dtype, type) and dtype in (bool, int, float, complex):
-            dtype = {bool: xp.bool, int: xp.int64, float: xp.float64, complex: xp.complex128}[dtype]
-        return apply("astype", (self, dtype), {"copy": copy})
-
-    def copy(self) -> Any:
-        """The same values in new arrays."""
-        return apply("positive", (self,), {})
-
-    def conj(self) -> Any:
-        """The complex conjugate; of a real array, itself."""
-        return apply("conj", (self,), {})
-
-    conjugate = conj
-
-    __add__, __radd__ = _operator("add"), _operator("add", swapped=True)
-    __sub__, __rsub__ = _operator("subtract"), _operator("subtract", swapped=True)
-    __mul__, __rmul__ = _operator("multiply"), _operator("multiply", swapped=True)
-    __truediv__, __rtruediv__ = _operator("divide"), _operator("divide", swapped=True)
-    __pow__, __rpow__ = _operator("pow"), _operator("pow", swapped=True)
-    __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", swapped=True)
-    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _operator("floor_divide", swapped=True)
-    __mod__, __rmod__ = _operator("remainder"), _operator("remainder", swapped=True)
-    __neg__, __pos__, __abs__ = _operator("negative"), _operator("positive"), _operator("abs")
-    __lt__, __le__ = _operator("less"), _operator("less_equal")
-    __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
-    __eq__ = _operator("equal")
-    __ne__ = _operator("not_equal")

@@ -1,6 +1,6 @@
 """Operations of the array namespace that are made of others, stated once.
 
-Floor 2: a table name → function of array objects. It calls the public operations, so that jets,
+Floor 3: a table name → function of array objects. It calls the public operations, so that jets,
 variables, and either inside the other are all served by the rules that they have for those.
 """
 
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+from ntaylor.arrangements import ARRANGEMENTS
 from ntaylor.array_object import apply, innermost, refuse_complex, unwrapped_namespace
 from ntaylor.namespace import MissingRule, is_array, is_complex
+from ntaylor.products import PRODUCTS
 
 __all__ = ["COMPOSED"]
 
@@ -129,8 +131,10 @@ def _logaddexp(a: Any, b: Any) -> Any:
 def _norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
     """NumPy's: of a matrix, ord=None and ord="fro" are the 2-norm of its entries, and ord=2 is not."""
     axes = a.ndim if axis is None else 1 if isinstance(axis, int) else len(axis)
-    if ord is None or (ord == 2 and axes == 1) or (ord == "fro" and axes == 2):
+    if ord is None or (ord == "fro" and axes == 2):
         return apply("vector_norm", (a,), {"axis": axis, "keepdims": keepdims})
+    if axes == 1 and not isinstance(ord, str):
+        return apply("vector_norm", (a,), {"axis": axis, "keepdims": keepdims, "ord": ord})
     raise MissingRule(
         f"no rule for norm(ord={ord!r}) over {axes} axes, only for the 2-norm of the entries: leave ord out, or write "
         "others with xp.abs, xp.sum and xp.max"
@@ -154,8 +158,20 @@ def _vecdot(a: Any, b: Any, *, axis: int = -1) -> Any:
 
 
 def _vector_norm(a: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
-    if ord != 2:
-        raise MissingRule(f"no rule for vector_norm(ord={ord!r}), only for ord=2: write it with xp.abs, xp.sum, xp.max")
+    options = {"axis": axis, "keepdims": keepdims}
+    if ord == 2:
+        return apply("euclidean_norm", (a,), options)
+    if ord != 1 and abs(ord) != math.inf and not ord > 1:
+        raise MissingRule(
+            f"no rule for vector_norm(ord={ord!r}), only for 1 <= ord <= inf and -inf: write it with xp.abs"
+        )
+    modulus = apply("abs", (a,), {})
+    if abs(ord) == math.inf:
+        return apply("max" if ord > 0 else "min", (modulus,), options)
+    return apply("sum", (modulus,), options) if ord == 1 else apply("sum", (modulus**ord,), options) ** (1 / ord)
+
+
+def _euclidean_norm(a: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return apply("sqrt", (apply("sum", (_squared_modulus(a),), {"axis": axis, "keepdims": keepdims}),), {})
 
 
@@ -167,9 +183,12 @@ def _squared_modulus(a: Any) -> Any:
 
 
 COMPOSED: dict[str, Callable[..., Any]] = {
+    **ARRANGEMENTS,
+    **PRODUCTS,
     "clip": _clip,
     "diff": _diff,
     "dot": _dot,
+    "euclidean_norm": _euclidean_norm,
     "hstack": _hstack,
     "hypot": _hypot,
     "logaddexp": _logaddexp,

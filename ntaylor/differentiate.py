@@ -6,7 +6,8 @@ into what was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ntaylor import gradients
@@ -30,24 +31,30 @@ __all__ = ["derivatives", "jet", "value_and_grad"]
 Array = Any
 
 
-def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None = None) -> Jet:
+def jet(f: Callable[..., Any], x: Any, order: int, direction: Any = None) -> Any:
     """The jet of t ↦ f(x + t·direction) at t = 0.
+
+    Several inputs: ``jet(f, (x, y), order, (v, w))`` is the jet of t ↦ f(x + t·v, y + t·w). A tuple holds the arguments
+    of f; a list, dict or named tuple is one argument, and may lie in the tuple. The directions have the structure of
+    x, with None for what does not move.
 
     Parameters
     ----------
     f:
-        an :class:`ntaylor.MLP` or any function of one array written against the array API or NumPy.
+        an :class:`ntaylor.MLP` or any function written against the array API or NumPy.
     x:
-        array (…, d) of a floating dtype, or a float; a network maps (batch, d) to (batch, m).
+        array (…, d) of a floating dtype, or a float; a network maps (batch, d) to (batch, m). Or tuples, lists and
+        dicts of them.
     order:
         the highest order n, an integer >= 0.
     direction:
         array that broadcasts to ``x``: one direction a point, or one for all. ``None`` means a batch of
-        scalars: x of shape (), (batch,) or (…, 1), differentiated with respect to themselves.
+        scalars: x of shape (), (batch,) or (…, 1), differentiated with respect to themselves. Of several inputs,
+        their directions in the same structure.
 
     Returns
     -------
-    Jet
+    Jet, or the structure of tuples, lists and dicts that f returns with a Jet in place of each array
         with ``.primal`` f(x), ``.coefficients`` (order+1, \\*f(x).shape) Taylor coefficients f^(k)/k!, and
         ``.derivatives`` of that shape: on the library, device and dtype of ``x``.
 
@@ -64,8 +71,9 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
     order = check_order(order)
     if not callable(f):
         raise TypeError(f"f must be a function or a network, got {describe(f)}: call derivatives(f, x, order)")
-    if isinstance(x, Jet) and x.level == HELD:
-        raise TypeError("x is a Jet made outside of this call: f(x) is the jet of f along it; or pass x.primal")
+    if isinstance(x, (tuple, list, Mapping)):
+        return _jet_of_several(f, x, order, direction)
+    _check_not_held(x, "x")
     adapter = adapter_for(x)  # first of all: loading it makes the type of x known
     of_library: Callable[..., Jet] = adapter.jet or Jet
     x = f.point(x) if is_network(f) else as_floating(x, "x")  # type: ignore[attr-defined]
@@ -82,22 +90,123 @@ def jet(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None =
     except TypeError as error:
         _check_library(f, x, error)
         raise
-    if isinstance(result, Jet) and result.level >= start.level:
-        if result.level > start.level:
+    return _finished(result, order, start.level, of_library, x)
+
+
+def _finished(result: Any, order: int, level: float, of_library: Callable[..., Jet], like: Array) -> Any:
+    """What f returned as held jets, in its own structure; what does not depend on t as constant ones."""
+    if result is None:
+        raise TypeError("f must return an array, it returned a NoneType: end it with return, and the result")
+
+    def finished(a: Any) -> Jet:
+        if isinstance(a, Jet) and a.level >= level:
+            if a.level > level:
+                raise TypeError(
+                    "f returned a Jet made inside it: return its .primal, .coefficients or .derivatives instead"
+                )
+            return of_library(a._series, a.order)
+        if not is_array(a) and not isinstance(a, (int, float)):
             raise TypeError(
-                "f returned a Jet made inside it: return its .primal, .coefficients or .derivatives instead"
+                f"f must return arrays, or tuples, lists and dicts of them; it returned a {type(a).__name__}"
             )
-        return of_library(result._series, result.order)
-    if not is_array(result) and not isinstance(result, (int, float)):
-        raise TypeError(f"f must return one array, it returned a {type(result).__name__}: differentiate each output")
-    floating = ("real floating", "complex floating")
-    if isinstance(result, bool) or (is_array(result) and not array_namespace(result).isdtype(result.dtype, floating)):
+        floating = ("real floating", "complex floating")
+        if isinstance(a, bool) or (is_array(a) and not array_namespace(a).isdtype(a.dtype, floating)):
+            raise TypeError(
+                f"f must return floating values, it returned {f'a {describe(a)}' if is_array(a) else a}: a comparison "
+                "or an integer has no derivative; for a piecewise function return xp.where(condition, a, b)"
+            )
+        # f does not depend on x: its jet is a constant.
+        return of_library([a if is_array(a) else array_namespace(like).zeros_like(like) + a], order)
+
+    return gradients.map_leaves(finished, result, any_leaf=True)
+
+
+def _check_not_held(x: Any, name: str) -> None:
+    if isinstance(x, Jet) and x.level == HELD:
         raise TypeError(
-            f"f must return floating values, it returned {f'a {describe(result)}' if is_array(result) else result}: "
-            "a comparison or an integer has no derivative; for a piecewise function return xp.where(condition, a, b)"
+            f"{name} is a Jet made outside of this call: f({name}) is the jet of f along it; or pass {name}.primal"
         )
-    # f does not depend on x: its jet is a constant.
-    return of_library([result if is_array(result) else array_namespace(x).zeros_like(x) + result], order)
+
+
+# --- several inputs -------------------------------------------------------------------------------
+
+
+def _jet_of_several(f: Callable[..., Any], x: Any, order: int, direction: Any) -> Any:
+    if is_network(f):
+        raise TypeError(
+            f"a network takes one array, x is a {type(x).__name__}: join its coordinates with xp.concat(…, axis=-1), "
+            "and their directions too"
+        )
+    leaves, seeds = [], []
+    for name, leaf, seed in _together(x, direction, "x"):
+        _check_not_held(leaf, name)
+        leaves.append(leaf if seed is None else as_floating(leaf, name))
+        seeds.append(None if seed is None else _direction(leaves[-1], seed, False, name))
+    moving = [i for i, seed in enumerate(seeds) if seed is not None]
+    if not moving and not any(map(is_array, leaves)):
+        as_floating(x, "x")  # refuses a list of numbers, in its own words
+    if not moving:
+        raise ValueError(
+            "x holds several arrays: pass the direction of each, direction=(v, w) for x=(x, y), with None for what "
+            "does not move; got none"
+        )
+    check_same_kind(**{f"input_{i}": leaf for i, leaf in enumerate(leaves)})
+    adapter = adapter_for(*(leaf for leaf in leaves if is_array(leaf)))
+    of_library: Callable[..., Jet] = adapter.jet or Jet
+    level, push = new_level(), adapter.push
+
+    def called(parts: list[Any]) -> Any:
+        found = iter(parts)
+        arguments = gradients.map_leaves(lambda _: next(found), x, any_leaf=True)
+        return f(*arguments) if type(x) is tuple else f(arguments)
+
+    if push is None:
+        starts = [
+            leaf if seed is None else Jet([leaf] if order == 0 else [leaf, seed], order, level=level)
+            for leaf, seed in zip(leaves, seeds, strict=True)
+        ]
+        return _finished(called(starts), order, level, of_library, leaves[moving[0]])
+
+    # An adapter pushes functions of one array: here of the one in which all that move lie one after another.
+    check_same_dtype(leaves[moving[0]], **{f"input_{i}": leaves[i] for i in moving})
+    xp = array_namespace(*(leaves[i] for i in moving))
+    shapes = [tuple(leaves[i].shape) for i in moving]
+    together = [xp.concat([xp.reshape(leaves[i], (-1,)) for i in moving])]
+    if order:
+        wide = [xp.broadcast_to(seeds[i], shape) for i, shape in zip(moving, shapes, strict=True)]
+        together.append(xp.concat([xp.reshape(seed, (-1,)) for seed in wide]))
+
+    def of_one(u: Any) -> Any:
+        parts, start = list(leaves), 0
+        for i, shape in zip(moving, shapes, strict=True):
+            parts[i] = u[start : start + math.prod(shape)].reshape(shape)
+            start += math.prod(shape)
+        return called(parts)
+
+    result = push(of_one, Jet(together, order, level=level))
+    return _finished(result, order, level, of_library, leaves[moving[0]])
+
+
+def _together(x: Any, direction: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """(name, leaf, its direction or None) for every leaf of ``x``, in the order of ``map_leaves``."""
+    if x is None:
+        return
+    if isinstance(x, Mapping):
+        parts = {f"{name}[{key!r}]": (x[key], key) for key in x}
+        fits = isinstance(direction, Mapping) and {*direction} == {*x}
+    elif isinstance(x, (tuple, list)):
+        parts = {f"{name}[{i}]": (part, i) for i, part in enumerate(x)}
+        fits = isinstance(direction, (tuple, list)) and len(direction) == len(x)
+    else:
+        yield name, x, direction
+        return
+    if direction is not None and not fits:
+        raise ValueError(
+            f"the direction of {name} must have its structure, a {type(x).__name__} of {len(x)}, with None for what "
+            f"does not move; got a {describe(direction)}"
+        )
+    for inner, (part, key) in parts.items():
+        yield from _together(part, None if direction is None else direction[key], inner)
 
 
 def _check_library(f: Callable[[Any], Any], x: Array, error: TypeError) -> None:
@@ -114,7 +223,7 @@ def _check_library(f: Callable[[Any], Any], x: Array, error: TypeError) -> None:
         ) from error
 
 
-def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
+def _direction(x: Array, direction: Array | None, scalars: bool, name: str = "x") -> Array:
     if direction is None:
         if not scalars:
             raise ValueError(
@@ -126,8 +235,8 @@ def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
         return array_namespace(x).ones_like(x[:1, ...] if x.ndim > 1 else x if x.ndim == 0 else x[:1])
     if not is_array(direction):
         raise TypeError(
-            f"direction must be an array like x, got {type(direction).__name__}: "
-            "pass xp.asarray(direction, dtype=x.dtype)"
+            f"direction must be an array like {name}, got {type(direction).__name__}: "
+            f"pass xp.asarray(direction, dtype={name}.dtype)"
         )
     direction = as_floating(direction, "direction")
     check_same_kind(x=x, direction=direction)
@@ -138,23 +247,28 @@ def _direction(x: Array, direction: Array | None, scalars: bool) -> Array:
         fits = False
     if not fits:
         raise ValueError(
-            f"direction has shape {tuple(direction.shape)}, x has {tuple(x.shape)}: it must broadcast to x, "
+            f"direction has shape {tuple(direction.shape)}, {name} has {tuple(x.shape)}: it must broadcast to {name}, "
             f"such as shape {tuple(x.shape[-1:])} for one direction for all points"
         )
     return direction
 
 
-def derivatives(f: Callable[[Any], Any], x: Array, order: int, direction: Array | None = None) -> Array:
+def derivatives(f: Callable[..., Any], x: Any, order: int, direction: Any = None) -> Any:
     """d^k/dt^k f(x + t·direction) at t = 0 for k = 0..order, shape (order+1, \\*f(x).shape).
 
-    Derivatives, not Taylor coefficients (for those, ``jet(…).coefficients``). Arguments and errors are
-    those of :func:`jet`.
+    Derivatives, not Taylor coefficients (for those, ``jet(…).coefficients``). Arguments, errors and structures of
+    several inputs or outputs are those of :func:`jet`.
 
     >>> import numpy as np, ntaylor as nt
     >>> nt.derivatives(lambda x: x**3, np.asarray(2.0), 4)
     array([ 8., 12., 12.,  6.,  0.])
     """
-    return jet(f, x, order, direction).derivatives
+    found = jet(f, x, order, direction)
+    return found.derivatives if isinstance(found, Jet) else gradients.map_leaves(_derivatives, found, any_leaf=True)
+
+
+def _derivatives(u: Jet) -> Array:
+    return u.derivatives
 
 
 def value_and_grad(loss: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:

@@ -18,9 +18,9 @@ import numpy
 
 from ntaylor import activations
 from ntaylor.array_object import (
-    CONSTANT,
     ArrayObject,
     call_rule,
+    function_of,
     new_level,
     objects_in,
     refuse_complex,
@@ -28,7 +28,9 @@ from ntaylor.array_object import (
 )
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
+from ntaylor.linalg_rules import SlogdetResult
 from ntaylor.namespace import MissingRule, as_floating, did_you_mean, is_array, is_complex
+from ntaylor.standard import CONSTANT, REFUSED
 from ntaylor.transposes import TRANSPOSES
 
 __all__ = [
@@ -79,11 +81,13 @@ class Variable(ArrayObject):
 
     @classmethod
     def _has_rule(cls, name: str) -> bool:
-        return any(name in table for table in (TRANSPOSES, CONSTANT, COMPOSED, ("unstack",), activations.names))
+        return any(name in table for table in (TRANSPOSES, CONSTANT, COMPOSED, _NODES, activations.names))
 
     @classmethod
     def _missing(cls, name: str) -> str:
-        known = [*TRANSPOSES, *CONSTANT, *COMPOSED, "unstack", *activations.names]
+        known = [*TRANSPOSES, *CONSTANT, *COMPOSED, *_NODES, *activations.names]
+        if name in REFUSED:
+            return f"no gradient for {name!r} in nt.value_and_grad: {REFUSED[name]}"
         return (
             f"no gradient for {name!r} in nt.value_and_grad: {did_you_mean(name, known)}Write it with operations that "
             "have one, compute it outside the loss if it does not depend on the parameters, or add a function of one "
@@ -94,14 +98,14 @@ class Variable(ArrayObject):
     def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
         if name in COMPOSED and name not in TRANSPOSES:
             return call_rule(name, COMPOSED[name], (), args, kwargs)
-        if name == "unstack":
-            return call_rule(name, _unstack, (), args, kwargs)
+        if name in _NODES:
+            return call_rule(name, _NODES[name], (), args, kwargs)
         values = [_value(a, level) for a in args]
         if name in CONSTANT:
             if name == "sign":
                 refuse_complex(name, *values)  # z/|z| turns with z
             options = {key: _value(v, level) for key, v in kwargs.items()}
-            return getattr(unwrapped_namespace([*values, *options.values()]), name)(*values, **options)
+            return function_of(unwrapped_namespace([*values, *options.values()]), name)(*values, **options)
         if name not in TRANSPOSES:
             return activate(activations.get(name), args, 0, kwargs)[0][0]
         if any(True for _ in objects_in(kwargs.values())):
@@ -268,6 +272,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any, *, any_leaf: bool = Fa
     """``tree`` of dicts, lists, tuples, networks and None with ``function`` applied to every array in it."""
     if tree is None:
         return None
+    if isinstance(tree, ArrayObject):
+        return function(tree)
     if isinstance(tree, Mapping):
         return {key: map_leaves(function, value, any_leaf=any_leaf) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -334,6 +340,23 @@ def _unstack(a: Variable, *, axis: int = 0) -> list[Any]:
         return [unwrapped_namespace(cotangents).stack([zero if c is None else c for c in cotangents], axis=axis)]
 
     return record(xp.unstack(a.value, axis=axis), [a], pullback, a.level)
+
+
+def _slogdet(a: Variable) -> SlogdetResult:
+    """The sign is locally constant; log|det A| has the gradient A⁻ᵀ."""
+    refuse_complex("slogdet", a)
+    xp = unwrapped_namespace([a.value])
+    sign, logarithm = xp.linalg.slogdet(a.value)
+
+    def pullback(cotangents: Sequence[Array | None]) -> list[Array | None]:
+        (y,) = cotangents
+        return [None if y is None else y[..., None, None] * xp.matrix_transpose(xp.linalg.inv(a.value))]
+
+    return SlogdetResult(sign, record([logarithm], [a], pullback, a.level)[0])
+
+
+_NODES: dict[str, Callable[..., Any]] = {"linalg.slogdet": _slogdet, "unstack": _unstack}
+"""Operations of several results, each one node."""
 
 
 class _VariableAdapter(Adapter):

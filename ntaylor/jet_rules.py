@@ -11,7 +11,7 @@ constants as they are; the result is a Series, or a plain array. An operation is
   first argument, ``max`` and ``min`` the mean of the tied entries, and ``abs`` at 0 has the derivatives 0.
   Of complex arrays those that choose by order have none and are refused.
 
-Operations made of others are those of ``composed``.
+Operations made of others are those of ``composed``, linear algebra and Fourier transforms those of ``linalg_rules``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.array_object import CONSTANT, check_floating_sum, refuse_complex, whole_number, without_options
-from ntaylor.namespace import MissingRule, any_true, is_array, is_complex
-from ntaylor.series import Series, add, as_series, integrate, select, solve
+from ntaylor.array_object import check_floating_sum, function_of, refuse_complex, whole_number, without_options
+from ntaylor.linalg_rules import LINALG
+from ntaylor.namespace import MissingRule, any_true, is_array, is_complex, to_device
+from ntaylor.series import Series, as_series, integrate, leibniz, select, solve
+from ntaylor.standard import CONSTANT
 
 __all__ = ["RULES", "leibniz"]
 
@@ -43,7 +45,7 @@ def _zero(name: str) -> Callable[..., Any]:
     def rule(xp: Any, order: int, /, *args: Any, **kwargs: Any) -> Array:
         if name == "sign" and order > 0:
             refuse_complex(name, *map(_primal, args))  # z/|z| turns with z
-        return getattr(xp, name)(*map(_primal, args), **{key: _primal(v) for key, v in kwargs.items()})
+        return function_of(xp, name)(*map(_primal, args), **{key: _primal(v) for key, v in kwargs.items()})
 
     return rule
 
@@ -78,20 +80,6 @@ def _bilinear(name: str) -> Callable[..., Any]:
         return leibniz(lambda a, b: function(a, b, **kwargs), u, v)
 
     return rule
-
-
-def leibniz(product: Callable[[Array, Array], Array], u: Any, v: Any) -> Series:
-    """Σ_j product(u_j, v_{k−j}), equation (2.1), for a product that is linear in each; a constant may be an array."""
-    u, v = as_series(u), as_series(v)
-
-    def coefficient(k: int) -> Array:
-        total = None
-        for j in range(k + 1):
-            if u[j] is not None and v[k - j] is not None:
-                total = add(total, product(u[j], v[k - j]))
-        return total
-
-    return Series((), coefficient)
 
 
 def _joining(name: str) -> Callable[..., Any]:
@@ -248,6 +236,10 @@ def _full_like(xp: Any, order: int, u: Any, fill_value: Any, *, dtype: Any = Non
     return _map(lambda c: xp.broadcast_to(c, _primal(u).shape), fill_value)
 
 
+def _to_device(xp: Any, order: int, u: Series, where: Any) -> Series:
+    return _map(lambda c: to_device(c, where), u)
+
+
 def _unstack(xp: Any, order: int, u: Series, *, axis: int = 0) -> list[Series]:
     parts = [None if c is None else xp.unstack(c, axis=axis) for c in u.truncated(order)]
     return [Series([None if p is None else p[i] for p in parts]) for i in range(u[0].shape[axis])]
@@ -268,13 +260,14 @@ def _getitem(xp: Any, order: int, u: Series, key: Any) -> Series:
 
 
 _LINEAR = """broadcast_to cumulative_sum expand_dims flip matrix_transpose mean moveaxis negative
-    permute_dims positive repeat reshape roll squeeze sum take tile tril triu"""
+    permute_dims positive repeat reshape roll squeeze sum take take_along_axis tile tril triu"""
 for _name in CONSTANT:
     RULES[_name] = _zero(_name)
 for _name in _LINEAR.split():
     RULES[_name] = _linear(_name)
 for _name in ("matmul", "tensordot"):
     RULES[_name] = _bilinear(_name)
+RULES |= LINALG
 RULES |= {
     "abs": _abs,
     "add": _add,
@@ -296,6 +289,7 @@ RULES |= {
     "remainder": _remainder,
     "stack": _joining("stack"),
     "subtract": _subtract,
+    "to_device": _to_device,
     "unstack": _unstack,
     "where": _where,
 }

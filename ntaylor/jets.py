@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntaylor import activations
-from ntaylor.array_object import HELD, NUMPY_NAMES, ArrayObject, call_rule, objects_in, unwrapped_namespace
+from ntaylor.array_object import HELD, ArrayObject, call_rule, objects_in, unwrapped_namespace
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.jet_rules import RULES
 from ntaylor.namespace import MissingRule, check_order, did_you_mean, is_array
 from ntaylor.series import Series
+from ntaylor.standard import NUMPY_NAMES, REFUSED
 
 __all__ = ["Jet", "names", "register", "stack_coefficients", "univariate"]
 
@@ -141,6 +142,8 @@ class Jet(ArrayObject):
 
     @classmethod
     def _missing(cls, name: str) -> str:
+        if name in REFUSED:
+            return f"no rule for {name!r} on a Jet: {REFUSED[name]}"
         return (
             f"no rule for {name!r} on a Jet: {did_you_mean(name, names())}Write it with operations that have one "
             f"(nt.jets.names()), or add one with nt.jets.register({name!r}, rule), or for a function of one variable "
@@ -177,7 +180,8 @@ class Jet(ArrayObject):
         if isinstance(result, Series):
             return cls(result.truncated(order), order, level=level)
         if isinstance(result, (list, tuple)):
-            return tuple(cls._closed(r, order, level) for r in result)
+            closed = [cls._closed(r, order, level) for r in result]
+            return type(result)(*closed) if hasattr(result, "_fields") else tuple(closed)
         return result
 
 

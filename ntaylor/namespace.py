@@ -33,6 +33,7 @@ __all__ = [
     "number_like",
     "special",
     "sum_to_shape",
+    "to_device",
 ]
 
 Array = Any
@@ -121,6 +122,12 @@ def device(array: Array) -> Any:
     """The device that ``array`` is on, as its library names it."""
     library = _LIBRARIES.get(type(array))
     return array_api_compat.device(array) if library is None else library.device(array)
+
+
+def to_device(array: Array, where: Any) -> Array:
+    """``array`` on another device of its library."""
+    moved = getattr(array, "to_device", None) if hasattr(array, "_like") else None
+    return array_api_compat.to_device(array, where) if moved is None else moved(where)
 
 
 def is_complex(value: Any) -> bool:

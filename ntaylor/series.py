@@ -23,6 +23,8 @@ __all__ = [
     "correlate",
     "cosh_sinh",
     "integrate",
+    "leibniz",
+    "recur",
     "select",
     "sin_cos",
     "solve",
@@ -155,7 +157,7 @@ class Series:
                     rest = _subtract(rest, lower[j] * other[k - j])
             return None if rest is None else rest / other[0]
 
-        return _from_lower((), rule)
+        return recur((), rule)
 
     def __rtruediv__(self, other: Any) -> Series:
         return as_series(other) / self
@@ -230,6 +232,20 @@ def _square(u: Series, k: int, first: int = 0) -> Coefficient:
     return total if middle is None else _plus_product(total, middle, middle)
 
 
+def leibniz(product: Callable[[Coefficient, Coefficient], Coefficient], u: Any, v: Any) -> Series:
+    """Σ_j product(u_j, v_{k−j}), equation (2.1), for a product that is linear in each; a constant may be an array."""
+    u, v = as_series(u), as_series(v)
+
+    def coefficient(k: int) -> Coefficient:
+        total = None
+        for j in range(k + 1):
+            if u[j] is not None and v[k - j] is not None:
+                total = add(total, product(u[j], v[k - j]))
+        return total
+
+    return Series((), coefficient)
+
+
 def integrate(derivative: Series, v0: Coefficient) -> Series:
     """The v with v′ = ``derivative`` and v(0) = v0: k v_k = derivative_{k−1}."""
     return Series([v0], lambda k: _integrated(derivative, k))
@@ -287,7 +303,7 @@ class _Solution:
         return Series((), lambda k: self and series[k])
 
 
-def _from_lower(known: Sequence[Coefficient], rule: Callable[[Series, int], Coefficient]) -> Series:
+def recur(known: Sequence[Coefficient], rule: Callable[[Series, int], Coefficient]) -> Series:
     """The series that goes on by ``rule(lower, k)``, with ``lower`` the series so far, which does not hold the rule."""
     lower = Series(known)
     series = Series((), lambda k: rule(lower, k))
@@ -325,7 +341,7 @@ def square_root(u: Series, v0: Coefficient) -> Series:
         rest = _subtract(u[k], _square(lower, k, first=1))
         return None if rest is None else rest / (2 * v0)
 
-    return _from_lower([v0], rule)
+    return recur([v0], rule)
 
 
 def select(

@@ -17,18 +17,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy
-
 from ntaylor import activations
 from ntaylor.array_object import (
     ArrayObject,
     apply,
     check_floating_sum,
-    innermost,
     refuse_complex,
-    unwrapped_namespace,
     whole_number,
 )
+from ntaylor.index_transposes import INDEXING
+from ntaylor.linalg_transposes import LINALG_TRANSPOSES
 from ntaylor.namespace import MissingRule, is_array, is_complex, sum_to_shape
 from ntaylor.series import Series
 
@@ -213,6 +211,13 @@ def _squeeze(xp: Any, a: Any, axis: Any) -> Rule:
     return xp.squeeze(a, axis=axis), [lambda y: xp.reshape(y, a.shape)]
 
 
+def _triangle(name: str) -> Callable[..., Rule]:
+    def rule(xp: Any, a: Any, *, k: int = 0) -> Rule:
+        return getattr(xp, name)(a, k=k), [lambda y: getattr(xp, name)(y, k=k)]
+
+    return rule
+
+
 def _flip(xp: Any, a: Any, *, axis: Any = None) -> Rule:
     return xp.flip(a, axis=axis), [lambda y: xp.flip(y, axis=axis)]
 
@@ -263,76 +268,10 @@ def _stack(xp: Any, arrays: Sequence[Any], *, axis: int = 0) -> Rule:
     return xp.stack(arrays, axis=axis), [lambda y, i=i: y[(*before, i, ...)] for i in range(len(arrays))]  # type: ignore[misc]
 
 
-def _getitem(xp: Any, a: Any, key: Any) -> Rule:
-    parts = key if isinstance(key, tuple) else (key,)
-    plain = unwrapped_namespace([innermost(a)])
-    by_array = any(is_array(p) and not plain.isdtype(p.dtype, "bool") for p in parts)
-    if by_array and not hasattr(plain, "searchsorted"):
-        raise MissingRule("no gradient for indexing with an integer array here: use xp.take(a, indices, axis=…)")
-
-    def transpose(y: Array) -> Array:
-        if isinstance(y, numpy.ndarray) and by_array:
-            return _numpy_added_at(xp.zeros_like(a), key, y)
-        if not by_array and not isinstance(y, ArrayObject):
-            full = xp.zeros_like(a)
-            full[key] = y
-            return full
-        # Repeated entries would overwrite each other in an assignment, and to an object nothing can be assigned.
-        places = plain.reshape(plain.reshape(plain.arange(a.size), a.shape)[key], (-1,))
-        own = unwrapped_namespace([y])
-        return own.reshape(_added_at(plain, places, own.reshape(y, (-1,)), a.size), a.shape)
-
-    return a[key], [transpose]
-
-
-def _numpy_added_at(full: numpy.ndarray, key: Any, y: Array) -> Array:
-    numpy.add.at(full, key, y)
-    return full
-
-
-def _added_at(plain: Any, places: Array, y: Array, size: int) -> Array:
-    """Zeros of ``size`` with y[i] added at places[i], by gathering: row r of a table lists the i with places[i] = r."""
-    own = unwrapped_namespace([y])
-    order = plain.argsort(places)
-    ordered, rows = plain.take(places, order, axis=0), plain.arange(size)
-    first, end = (plain.searchsorted(ordered, rows, side=side) for side in ("left", "right"))
-    most = int(plain.max(end - first)) if y.size and size else 1
-    column = first[:, None] + plain.arange(most)[None, :]
-    # The entry after the last is a zero, for what is not there.
-    order = plain.concat([order, plain.asarray([y.size], dtype=order.dtype)])
-    table = plain.where(column < end[:, None], column, y.size)
-    padded = own.concat([y, own.sum(y[:0], axis=0, keepdims=True)])
-    gathered = own.take(padded, plain.take(order, plain.reshape(table, (-1,)), axis=0), axis=0)
-    return own.sum(own.reshape(gathered, (size, most)), axis=1)
-
-
-def _take(xp: Any, a: Any, indices: Any, *, axis: int | None = None) -> Rule:
-    if not is_array(indices):
-        indices = unwrapped_namespace([innermost(a)]).asarray(indices)
-    along = 0 if axis is None else axis % a.ndim
-    rows = xp.reshape(a, (-1,)) if axis is None and a.ndim != 1 else a
-    shape = (*rows.shape[:along], *indices.shape, *rows.shape[along + 1 :])
-    places = indices if indices.ndim == 1 else unwrapped_namespace([indices]).reshape(indices, (-1,))
-    value = xp.take(rows, places, axis=along)
-
-    def transpose(y: Array) -> Array:
-        y = y if indices.ndim == 1 else xp.reshape(y, value.shape)
-        if isinstance(y, numpy.ndarray):
-            full = _numpy_added_at(xp.zeros_like(rows), (slice(None),) * along + (places,), y)
-        else:
-            # One row an index: a matrix product adds up repeated ones, which assignment would not.
-            length = rows.shape[along]
-            selected = (places % length)[:, None] == xp.arange(length)[None, :]
-            full = xp.moveaxis(xp.moveaxis(y, along, -1) @ xp.astype(selected, a.dtype), -1, along)
-        return full if rows is a else xp.reshape(full, a.shape)
-
-    return value if indices.ndim == 1 else xp.reshape(value, shape), [transpose]
-
-
-def _vector_norm(xp: Any, a: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Rule:  # noqa: A002
+def _euclidean_norm(xp: Any, a: Any, *, axis: Any = None, keepdims: bool = False) -> Rule:
     """Of a zero vector, which has no derivative, the 0 among its subgradients: as of abs."""
-    if isinstance(a, ArrayObject) or ord != 2:
-        value = apply("vector_norm", (a,), {"axis": axis, "keepdims": keepdims, "ord": ord})
+    if isinstance(a, ArrayObject):
+        value = apply("euclidean_norm", (a,), {"axis": axis, "keepdims": keepdims})
     else:
         value = xp.sqrt(xp.sum(xp.real(a * xp.conj(a)) if is_complex(a) else a * a, axis=axis, keepdims=keepdims))
 
@@ -363,6 +302,8 @@ def _matmul(xp: Any, a: Any, b: Any) -> Rule:
 
 
 TRANSPOSES: dict[str, Callable[..., Rule]] = {
+    **INDEXING,
+    **LINALG_TRANSPOSES,
     "abs": _abs,
     "add": _elementwise(lambda _, a, b: (a + b, lambda y: y, lambda y: y)),
     "astype": _astype,
@@ -372,10 +313,10 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "conj": _conj,
     "cumulative_sum": _cumulative_sum,
     "divide": _elementwise(_divide),
+    "euclidean_norm": _euclidean_norm,
     "expand_dims": _expand_dims,
     "flip": _flip,
     "full_like": _full_like,
-    "getitem": _getitem,
     "imag": _imag,
     "matmul": _matmul,
     "matrix_transpose": _matrix_transpose,
@@ -398,7 +339,7 @@ TRANSPOSES: dict[str, Callable[..., Rule]] = {
     "stack": _stack,
     "subtract": _elementwise(lambda _, a, b: (a - b, lambda y: y, lambda y: -y)),
     "sum": _sum,
-    "take": _take,
-    "vector_norm": _vector_norm,
+    "tril": _triangle("tril"),
+    "triu": _triangle("triu"),
     "where": _where,
 }

@@ -19,10 +19,10 @@ from ntaylor.array_object import ArrayObject
 ROOT = Path(nt.__file__).parent
 
 FLOORS = {
-    0: ["partitions", "namespace", "storage"],
+    0: ["partitions", "namespace", "storage", "standard", "array_methods"],
     1: ["dispatch", "series", "faa_di_bruno", "array_object", "value_oracles"],
-    2: ["pair_rules", "composed", "programs"],
-    3: ["activations"],
+    2: ["pair_rules", "products", "arrangements", "programs"],
+    3: ["activations", "composed", "linalg_rules", "linalg_transposes", "index_transposes"],
     4: ["jet_rules", "transposes", "layers"],
     5: ["jets", "composites", "gradients"],
     6: ["networks"],

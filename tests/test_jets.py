@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ntaylor as nt
 from ntaylor import jets
-from ntaylor.array_object import HELD
+from ntaylor.array_object import HELD, function_of
 from ntaylor.jet_rules import RULES as JET_RULES
 from ntaylor.jets import Jet
 from ntaylor.series import Series
@@ -641,7 +641,7 @@ def test_it_looks_like_an_array():
         lambda j: j.__add__([1.0]) + 1,
         lambda j: j + None,
         lambda j: j + "1",
-        lambda j: np.cumprod(j),
+        lambda j: np.nancumprod(j),
         lambda j: np.linalg.svd(j),
         lambda j: np.add.reduce(j),
         lambda j: np.add(j, 1, out=np.zeros(())),
@@ -687,12 +687,12 @@ def test_subclasses_of_arrays_work():
 
 
 def test_missing_rule_names_it_and_says_what_to_do():
-    with pytest.raises(nt.MissingRule, match=r"cumulative_prod.*did you mean 'cumulative_sum'.*nt\.jets\.register"):
-        nt.derivatives(lambda u: u.__array_namespace__().cumulative_prod(u), X[0], 1)
-    assert not hasattr(Jet([X]).__array_namespace__(), "cumulative_prod")
+    with pytest.raises(nt.MissingRule, match=r"cumulative_max.*did you mean 'cumulative_sum'.*nt\.jets\.register"):
+        nt.derivatives(lambda u: u.__array_namespace__().cumulative_max(u), X[0], 1)
+    assert not hasattr(Jet([X]).__array_namespace__(), "cumulative_max")
     names = jets.names()
     assert {"matmul", "norm", "tanh"} <= set(names)
-    assert all(hasattr(Jet([X]).__array_namespace__(), name) for name in names)
+    assert all(function_of(Jet([X]).__array_namespace__(), name) for name in names)
 
 
 def test_register_a_rule():

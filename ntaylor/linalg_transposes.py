@@ -1,0 +1,170 @@
+"""The transposes of linear algebra and Fourier transforms.
+
+Floor 3: rules as in ``transposes``, which takes them over. From x = A⁻¹b, d x = A⁻¹(d b − d A x), equation (8.8) of
+``docs/theory.md`` and those after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ntaylor.array_object import function_of, refuse_complex
+from ntaylor.namespace import MissingRule, any_true, sum_to_shape
+
+__all__ = ["LINALG_TRANSPOSES"]
+
+Array = Any
+Transpose = Callable[[Array], Array]
+Rule = tuple[Array, list[Transpose]]
+
+
+def _solve(xp: Any, a: Any, b: Any) -> Rule:
+    """b̄ = A⁻ᵀ x̄ and Ā = −b̄ xᵀ, equation (8.8)."""
+    x = xp.linalg.solve(a, b)
+    vector = b.ndim == 1
+
+    def of_columns(y: Array) -> Array:
+        return xp.linalg.solve(xp.matrix_transpose(a), y[..., None] if vector else y)
+
+    def to_a(y: Array) -> Array:
+        columns = x[..., None] if vector else x
+        return sum_to_shape(-(of_columns(y) @ xp.matrix_transpose(columns)), a.shape)
+
+    def to_b(y: Array) -> Array:
+        columns = of_columns(y)
+        return sum_to_shape(columns[..., 0] if vector else columns, b.shape)
+
+    return x, [to_a, to_b]
+
+
+def _inv(xp: Any, a: Any) -> Rule:
+    """Ā = −Xᵀ X̄ Xᵀ, equation (8.9)."""
+    x = xp.linalg.inv(a)
+    return x, [lambda y: -(xp.matrix_transpose(x) @ y @ xp.matrix_transpose(x))]
+
+
+def _det(xp: Any, a: Any) -> Rule:
+    """Ā = d̄ det A · A⁻ᵀ, equation (8.10)."""
+    value = xp.linalg.det(a)
+    if any_true(value == 0):
+        raise ValueError("the gradient of det of a singular matrix is not made here: keep away from it, or use a jet")
+    return value, [lambda y: (y * value)[..., None, None] * xp.matrix_transpose(xp.linalg.inv(a))]
+
+
+def _cholesky(xp: Any, a: Any, *, upper: bool = False) -> Rule:
+    """The lower triangle of S + Sᵀ, with S = L⁻ᵀ φ(Lᵀ L̄) L⁻¹, equation (8.11)."""
+    refuse_complex("cholesky", a)
+    if upper:
+        a = xp.matrix_transpose(a)
+    low = xp.linalg.cholesky(a)
+
+    def transpose(y: Array) -> Array:
+        inverse = xp.linalg.inv(low)
+        of_low = xp.matrix_transpose(low) @ (xp.matrix_transpose(y) if upper else y)
+        half = xp.tril(of_low, k=-1) + xp.tril(xp.triu(of_low)) / 2
+        full = xp.matrix_transpose(inverse) @ half @ inverse
+        full = (full + xp.matrix_transpose(full)) / 2
+        # Only one triangle was read; its entries stand for those mirrored in it.
+        read = 2 * xp.tril(full, k=-1) + xp.tril(xp.triu(full))
+        return xp.matrix_transpose(read) if upper else read
+
+    return xp.matrix_transpose(low) if upper else low, [transpose]
+
+
+def _eigvalsh(xp: Any, a: Any) -> Rule:
+    """The lower triangle of 2 V λ̄ Vᵀ, equation (8.12)."""
+    refuse_complex("eigvalsh", a)
+    values, vectors = xp.linalg.eigh(a)
+
+    def transpose(y: Array) -> Array:
+        full = (vectors * y[..., None, :]) @ xp.matrix_transpose(vectors)
+        return 2 * xp.tril(full, k=-1) + xp.tril(xp.triu(full))
+
+    return values, [transpose]
+
+
+def _resized(xp: Any, y: Array, length: int, axis: int) -> Array:
+    """The transpose of cutting off, or filling up with zeros, an axis that had ``length``."""
+    axis %= y.ndim
+    if y.shape[axis] >= length:
+        return y[(*(slice(None),) * axis, slice(0, length), ...)]
+    missing = tuple(length - n if i == axis else n for i, n in enumerate(y.shape))
+    return xp.concat([y, xp.broadcast_to(xp.sum(y * 0), missing)], axis=axis)
+
+
+def _fourier(name: str) -> Callable[..., Rule]:
+    """The matrix of a discrete Fourier transform is its own transpose."""
+
+    def rule(xp: Any, a: Any, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Rule:
+        transform = function_of(xp, name)
+
+        def transpose(y: Array) -> Array:
+            return _resized(xp, transform(y, axis=axis, norm=norm), a.shape[axis], axis)
+
+        return transform(a, n=n, axis=axis, norm=norm), [transpose]
+
+    return rule
+
+
+def _fourier_of_many(name: str) -> Callable[..., Rule]:
+    def rule(xp: Any, a: Any, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Rule:
+        if s is not None:
+            raise MissingRule(f"no gradient for {name}(s=…): leave s out, and cut off or fill up the array first")
+        transform = function_of(xp, name)
+        return transform(a, axes=axes, norm=norm), [lambda y: transform(y, axes=axes, norm=norm)]
+
+    return rule
+
+
+def _rfft(xp: Any, a: Any, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Rule:
+    length = a.shape[axis] if n is None else n
+
+    def transpose(y: Array) -> Array:
+        full = xp.fft.fft(_resized(xp, y, length, axis), axis=axis, norm=norm)
+        return _resized(xp, xp.real(full), a.shape[axis], axis)
+
+    return xp.fft.rfft(a, n=n, axis=axis, norm=norm), [transpose]
+
+
+def _irfft(xp: Any, a: Any, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Rule:
+    length = 2 * (a.shape[axis] - 1) if n is None else n
+    factor = {"backward": 1 / length, "ortho": 1 / math.sqrt(length), "forward": 1.0}[norm]
+
+    def transpose(y: Array) -> Array:
+        # Each coefficient but those at 0 and at half the length stands for its conjugate as well.
+        half = xp.conj(xp.fft.rfft(y, axis=axis)) * factor
+        along = axis % y.ndim
+        before = (slice(None),) * along
+        last = half.shape[along] - (length + 1) % 2
+        parts = [half[(*before, slice(0, 1), ...)], 2 * half[(*before, slice(1, last), ...)]]
+        doubled = xp.concat([*parts, half[(*before, slice(last, None), ...)]], axis=along)
+        return _resized(xp, doubled, a.shape[axis], axis)
+
+    return xp.fft.irfft(a, n=n, axis=axis, norm=norm), [transpose]
+
+
+def _shift(name: str, back: str) -> Callable[..., Rule]:
+    def rule(xp: Any, a: Any, *, axes: Any = None) -> Rule:
+        return function_of(xp, name)(a, axes=axes), [lambda y: function_of(xp, back)(y, axes=axes)]
+
+    return rule
+
+
+LINALG_TRANSPOSES: dict[str, Callable[..., Rule]] = {
+    "fft.fft": _fourier("fft.fft"),
+    "fft.fftn": _fourier_of_many("fft.fftn"),
+    "fft.fftshift": _shift("fft.fftshift", "fft.ifftshift"),
+    "fft.ifft": _fourier("fft.ifft"),
+    "fft.ifftn": _fourier_of_many("fft.ifftn"),
+    "fft.ifftshift": _shift("fft.ifftshift", "fft.fftshift"),
+    "fft.irfft": _irfft,
+    "fft.rfft": _rfft,
+    "linalg.cholesky": _cholesky,
+    "linalg.det": _det,
+    "linalg.eigvalsh": _eigvalsh,
+    "linalg.inv": _inv,
+    "linalg.solve": _solve,
+}
+"""Name in the array namespace → rule."""
