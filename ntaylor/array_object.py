@@ -251,7 +251,7 @@ class Namespace:
         if name in MAKERS:
             return _maker(name, base)
         if kind._has_rule(name):
-            return lambda *args, **kwargs: apply(name, args, kwargs)
+            return _operation(name, base)
         if name.startswith("__"):
             raise AttributeError(name)
         raise MissingRule(kind._missing(name))
@@ -281,7 +281,7 @@ class Extension:
         if rule in MAKERS:
             return _maker(rule, self.__dict__["_base"])
         if kind._has_rule(rule):
-            return lambda *args, **kwargs: apply(rule, args, kwargs)
+            return _operation(rule, self.__dict__["_base"])
         raise MissingRule(kind._missing(rule))
 
     def __repr__(self) -> str:
@@ -290,6 +290,15 @@ class Extension:
 
 def _rule_name(extension: str, name: str) -> str:
     return name if name in SHARED else f"{extension}.{name}"
+
+
+def _operation(name: str, base: Any) -> Callable[..., Any]:
+    def operate(*args: Any, **kwargs: Any) -> Any:
+        if _highest((*args, *kwargs.values())) is None:  # plain arrays, and numbers that tell no library
+            return function_of(base, name)(*args, **kwargs)
+        return apply(name, args, kwargs)
+
+    return operate
 
 
 def _maker(name: str, base: Any) -> Callable[..., Any]:
