@@ -416,3 +416,98 @@ def test_random_programs_of_numbers(program, point):
     with mpmath.workdps(50):
         expected = np.asarray([float(c) for c in mpmath.taylor(theirs, mpmath.mpf(point), ORDER)])
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11 * (1 + np.max(np.abs(expected))))
+
+
+# --- nesting, and another library's nested reverse mode ---------------------------------------------
+
+
+def test_jets_inside_jets_and_gradients():
+    """∂²/∂s∂t of a solution and of a determinant; the gradient by A of what a jet says about them."""
+    a, v, w = A[0] + 3 * np.eye(3), A[1], A[2]
+    b = B[0][:, 0]
+    functions = {
+        "solve": lambda m: np.linalg.solve(m, b),
+        "det": np.linalg.det,
+        "cholesky": lambda m: np.linalg.cholesky(m @ m.T),
+        "slogdet": lambda m: np.linalg.slogdet(m).logabsdet,
+        "eigvalsh": lambda m: np.linalg.eigvalsh(m @ m.T),
+        "prod and sort": lambda m: np.prod(m, axis=0) + np.sort(m, axis=0)[0],
+        "fft": lambda m: np.real(np.fft.ifft(np.fft.fft(m) ** 2)),
+    }
+    for name, function in functions.items():
+        inner = lambda m, f=function: nt.jet(f, m, 1, w).coefficients[1]  # noqa: E731
+        mixed = nt.derivatives(inner, a, 1, v)[1]
+        # 2 D_v D_w = D²_{v+w} − D²_v − D²_w
+        both, first, second = (nt.derivatives(function, a, 2, d)[2] for d in (v + w, v, w))
+        np.testing.assert_allclose(mixed, (both - first - second) / 2, rtol=0, atol=1e-11 * (1 + np.max(np.abs(both))))
+        weights = np.cos(np.arange(mixed.size)).reshape(mixed.shape)
+        of_jet = lambda m, f=function: nt.jet(f, m, 2, w).coefficients[2]  # noqa: E731
+        third = np.sum(nt.derivatives(of_jet, a, 1, v)[1] * weights)
+        if name == "eigvalsh":
+            with pytest.raises(nt.MissingRule, match="eigh"):
+                nt.value_and_grad(lambda m, f=of_jet, c=weights: np.sum(f(m) * c))(a)
+            continue
+        _, gradient = nt.value_and_grad(lambda m, f=of_jet, c=weights: np.sum(f(m) * c))(a)
+        np.testing.assert_allclose(np.sum(gradient * v), third, rtol=1e-10)
+
+
+NESTED = {
+    "solve": lambda xp, a: xp.linalg.solve(a, a[0]),
+    "inv": lambda xp, a: xp.linalg.inv(a),
+    "det": lambda xp, a: xp.linalg.det(a),
+    "slogdet": lambda xp, a: xp.linalg.slogdet(a)[1],
+    "cholesky": lambda xp, a: xp.linalg.cholesky(a @ a.T),
+    "qr": lambda xp, a: xp.linalg.qr(a)[1],
+    "eigh": lambda xp, a: xp.linalg.eigh(a @ a.T)[0],
+    "einsum": lambda xp, a: xp.einsum("ij,kj,lk->il", a, a, xp.sin(a)),
+    "sort": lambda xp, a: xp.sort(a * xp.sin(a), axis=1),
+    "prod": lambda xp, a: xp.prod(a, axis=0),
+    "fft": lambda xp, a: xp.abs(xp.fft.fft(a * a + 1)),
+    "kron": lambda xp, a: xp.kron(a, xp.cos(a)),
+}
+
+
+@pytest.mark.parametrize("library", ["jax", "torch"])
+@pytest.mark.parametrize("name", NESTED)
+def test_against_nested_reverse_mode(name, library):
+    """Order 3 by three gradients of one another along t, from an autograd that shares nothing."""
+    pytest.importorskip(library)
+    a, v = A[0] + 2 * np.eye(3), A[1]
+    weights = np.cos(np.arange(100.0))
+
+    def of(xp, m):
+        y = NESTED[name](xp, m).reshape(-1)
+        return (y * xp.asarray(weights[: y.shape[0]])).sum()
+
+    if library == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        functions = [lambda t: of(jax.numpy, a + t * v)]
+        for _ in range(3):
+            functions.append(jax.grad(functions[-1]))
+        expected = [float(f(0.0)) for f in functions]
+    else:
+        import torch
+
+        t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        value = of(_Torch(), torch.tensor(a) + t * torch.tensor(v))
+        expected = [value.item()]
+        for _ in range(3):
+            (value,) = torch.autograd.grad(value, t, create_graph=True)
+            expected.append(value.item())
+    got = nt.derivatives(lambda t: of(np, a + t * v), np.asarray(0.0), 3)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11 * np.max(np.abs(expected)))
+
+
+class _Torch:
+    """torch under NumPy's names, where they differ."""
+
+    def __getattr__(self, name):
+        import torch
+
+        if name == "sort":
+            return lambda a, axis: torch.sort(a, dim=axis).values
+        if name == "prod":
+            return lambda a, axis: torch.prod(a, dim=axis)
+        return getattr(torch, name)

@@ -30,6 +30,8 @@ FUNCTIONS = {
     "powers": lambda xp, x: (2 + x) ** 2.5 + 2.0**x + (2 + x) ** (-3),
     "complex": lambda xp, x: xp.abs(xp.exp(1j * x) + x) + xp.imag(xp.conj(xp.exp(2j * x))) * xp.real((1 + 1j) * x),
     "lengths": lambda xp, x: xp.linalg.vector_norm(xp.stack([x, xp.cos(x)]), axis=0) * xp.var(x[:, None] * x, axis=0),
+    "products": lambda xp, x: xp.prod(xp.stack([x, xp.cos(x), 1 + x]), axis=0) * xp.prod(1 + x / 4),
+    "contracted": lambda xp, x: xp.einsum("i,ij,j->i", x, xp.sin(x)[:, None] * x, xp.cos(x)),
     "moved": lambda xp, x: xp.flip(xp.permute_dims(x[:, None] * x[None, :], (1, 0)), axis=0),
     "hyperbolic": lambda xp, x: xp.sinh(x) / xp.cosh(x) + xp.hypot(x, xp.ones_like(x)) + xp.atan2(x, xp.cos(x)),
 }
