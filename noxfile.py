@@ -83,7 +83,12 @@ def tests_jax(session: nox.Session) -> None:
 def agreement(session: nox.Session) -> None:
     """NumPy, Numba, PyTorch and JAX in one environment: ``ntaylor verify``, and every page's examples."""
     pytest(
-        session, "--xp", "numpy", "-k", "docs or verification or checking or torch_numba", also=(*NUMBA, *TORCH, *JAX)
+        session,
+        "--xp",
+        "numpy",
+        "-k",
+        "docs or verification or checking or torch_numba or linear_algebra",
+        also=(*NUMBA, *TORCH, *JAX),
     )
     session.run("ntaylor", "verify", "--json", f"{session.create_tmp()}/verify.json")
 
