@@ -248,9 +248,7 @@ class Namespace:
             return getattr(base, name)
         if name in EXTENSIONS:
             return Extension(kind, base, name)
-        if name in MAKERS:
-            return _maker(name, base)
-        if kind._has_rule(name):
+        if name in MAKERS or kind._has_rule(name):
             return _operation(name, base)
         if name.startswith("__"):
             raise AttributeError(name)
@@ -278,9 +276,7 @@ class Extension:
         if name.startswith("__"):
             raise AttributeError(name)
         kind, rule = self.__dict__["_kind"], _rule_name(self.__dict__["_extension"], name)
-        if rule in MAKERS:
-            return _maker(rule, self.__dict__["_base"])
-        if kind._has_rule(rule):
+        if rule in MAKERS or kind._has_rule(rule):
             return _operation(rule, self.__dict__["_base"])
         raise MissingRule(kind._missing(rule))
 
@@ -296,20 +292,11 @@ def _operation(name: str, base: Any) -> Callable[..., Any]:
     def operate(*args: Any, **kwargs: Any) -> Any:
         if _highest((*args, *kwargs.values())) is None:  # plain arrays, and numbers that tell no library
             return function_of(base, name)(*args, **kwargs)
-        return apply(name, args, kwargs)
-
-    return operate
-
-
-def _maker(name: str, base: Any) -> Callable[..., Any]:
-    def make(*args: Any, **kwargs: Any) -> Any:
-        if not any(True for _ in objects_in((*args, *kwargs.values()))):
-            return function_of(base, name)(*args, **kwargs)
         if name in ("can_cast", "finfo", "iinfo"):  # of the dtype alone
             return function_of(base, name)(*map(innermost, args), **kwargs)
         return apply(name, args, kwargs)
 
-    return make
+    return operate
 
 
 class ArrayObject(ArrayMethods):

@@ -24,10 +24,10 @@ from ntaylor import activations
 from ntaylor.array_object import check_floating_sum, function_of, refuse_complex, whole_number, without_options
 from ntaylor.linalg_rules import LINALG
 from ntaylor.namespace import MissingRule, any_true, is_array, is_complex, to_device
-from ntaylor.series import Series, as_series, integrate, leibniz, select, solve
+from ntaylor.series import Series, as_series, integrate, leibniz, mapped, select, solve
 from ntaylor.standard import CONSTANT
 
-__all__ = ["RULES", "leibniz"]
+__all__ = ["RULES"]
 
 Array = Any
 
@@ -64,14 +64,10 @@ def _linear(name: str) -> Callable[..., Any]:
             raise MissingRule(f"no rule for {name} with a Jet in any place but the first")
         function = getattr(xp, name)
         if kwargs.get("dtype") is None:
-            return _map(lambda c: function(c, *args, **kwargs), u)
-        return _map(lambda c: check_floating_sum(name, function(c, *args, **kwargs)), u)
+            return mapped(lambda c: function(c, *args, **kwargs), u)
+        return mapped(lambda c: check_floating_sum(name, function(c, *args, **kwargs)), u)
 
     return rule
-
-
-def _map(function: Callable[[Array], Array], u: Series) -> Series:
-    return Series((), lambda k: None if u[k] is None else function(u[k]))
 
 
 def _bilinear(name: str) -> Callable[..., Any]:
@@ -162,21 +158,21 @@ def _abs(xp: Any, order: int, u: Series) -> Series:
     value = xp.abs(u[0])
     if not is_complex(u[0]):
         return Series([value], (u * xp.sign(u[0])).__getitem__)
-    real, imag = _map(xp.real, u), _map(xp.imag, u)
+    real, imag = mapped(xp.real, u), mapped(xp.imag, u)
     modulus = activations.get("sqrt").pair(real * real + imag * imag, xp, order)[0]
     return Series([value], modulus.__getitem__)
 
 
 def _real(xp: Any, order: int, u: Series) -> Series:
-    return _map(xp.real, u) if is_complex(u[0]) else u
+    return mapped(xp.real, u) if is_complex(u[0]) else u
 
 
 def _imag(xp: Any, order: int, u: Series) -> Series:
-    return _map(xp.imag, u) if is_complex(u[0]) else Series([xp.zeros_like(u[0])])
+    return mapped(xp.imag, u) if is_complex(u[0]) else Series([xp.zeros_like(u[0])])
 
 
 def _conj(xp: Any, order: int, u: Series) -> Series:
-    return _map(xp.conj, u) if is_complex(u[0]) else u
+    return mapped(xp.conj, u) if is_complex(u[0]) else u
 
 
 def _where(xp: Any, order: int, condition: Any, u: Any, v: Any) -> Series:
@@ -225,7 +221,7 @@ def _extreme(name: str) -> Callable[..., Any]:
 def _astype(xp: Any, order: int, u: Series, dtype: Any, **kwargs: Any) -> Any:
     if not xp.isdtype(dtype, ("real floating", "complex floating")):
         return xp.astype(u[0], dtype, **kwargs)  # locally constant
-    return _map(lambda c: xp.astype(c, dtype, **kwargs), u)
+    return mapped(lambda c: xp.astype(c, dtype, **kwargs), u)
 
 
 def _full_like(xp: Any, order: int, u: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Any:
@@ -233,11 +229,11 @@ def _full_like(xp: Any, order: int, u: Any, fill_value: Any, *, dtype: Any = Non
         return xp.full_like(_primal(u), fill_value, dtype=dtype, device=device)
     if dtype is not None or device is not None:
         raise MissingRule("no rule for full_like(dtype=…, device=…) of a Jet: use xp.astype on it first")
-    return _map(lambda c: xp.broadcast_to(c, _primal(u).shape), fill_value)
+    return mapped(lambda c: xp.broadcast_to(c, _primal(u).shape), fill_value)
 
 
 def _to_device(xp: Any, order: int, u: Series, where: Any) -> Series:
-    return _map(lambda c: to_device(c, where), u)
+    return mapped(lambda c: to_device(c, where), u)
 
 
 def _unstack(xp: Any, order: int, u: Series, *, axis: int = 0) -> list[Series]:
@@ -256,7 +252,7 @@ def _atan2(xp: Any, order: int, y: Any, x: Any) -> Series:
 
 
 def _getitem(xp: Any, order: int, u: Series, key: Any) -> Series:
-    return _map(lambda c: c[key], u)
+    return mapped(lambda c: c[key], u)
 
 
 _LINEAR = """broadcast_to cumulative_sum expand_dims flip matrix_transpose mean moveaxis negative

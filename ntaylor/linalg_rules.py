@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ntaylor.array_object import function_of, without_options
 from ntaylor.namespace import MissingRule, any_true, broadcast_shapes, device, is_complex
-from ntaylor.series import Series, add, as_series, integrate, leibniz, recur, solve
+from ntaylor.series import Series, add, as_series, integrate, leibniz, mapped, recur, solve, subtract
 
 __all__ = ["LINALG", "EighResult", "QRResult", "SlogdetResult", "bird"]
 
@@ -43,10 +43,6 @@ class EighResult(NamedTuple):
     eigenvectors: Any
 
 
-def _map(function: Callable[[Array], Array], u: Series) -> Series:
-    return Series((), lambda k: None if u[k] is None else function(u[k]))
-
-
 def _adjoint(xp: Any, a: Array) -> Array:
     return xp.matrix_transpose(xp.conj(a) if is_complex(a) else a)
 
@@ -58,10 +54,6 @@ def _products(u: Series, v: Series, k: int, first: int) -> Array:
         if u[j] is not None and v[k - j] is not None:
             total = add(total, u[j] @ v[k - j])
     return total
-
-
-def _minus(a: Array, b: Array) -> Array:
-    return a if b is None else -b if a is None else a - b
 
 
 def _is_constant(u: Series, order: int) -> bool:
@@ -78,7 +70,7 @@ def _solve(xp: Any, order: int, a: Any, b: Any) -> Series:
     if _is_constant(a, order):
         return _solve_constant(xp, order, a[0], b)
     vector = b[0].ndim == 1
-    columns = _map(lambda c: c[:, None], b) if vector else b
+    columns = mapped(lambda c: c[:, None], b) if vector else b
     # The inverse comes out of the same factorisation as x_0.
     size, width = a[0].shape[-1], columns[0].shape[-1]
     batch = broadcast_shapes(tuple(a[0].shape[:-2]), tuple(columns[0].shape[:-2]))
@@ -87,11 +79,11 @@ def _solve(xp: Any, order: int, a: Any, b: Any) -> Series:
     inverse = both[..., width:]
 
     def rule(x: Series, k: int) -> Array:
-        rest = _minus(columns[k], _products(a, x, k, 1))
+        rest = subtract(columns[k], _products(a, x, k, 1))
         return None if rest is None else inverse @ rest
 
     x = recur([both[..., :width]], rule)
-    return _map(lambda c: c[..., 0], x) if vector else x
+    return mapped(lambda c: c[..., 0], x) if vector else x
 
 
 def _solve_constant(xp: Any, order: int, a: Array, b: Series) -> Series:
@@ -157,8 +149,8 @@ def bird(xp: Any, order: int, a: Series) -> Series:
 
     f = a
     for _ in range(size - 1):
-        f = Series(leibniz(lambda p, q: p @ q, _map(step, f), a).truncated(order))
-    return _map(lambda c: c[..., 0, 0] * (-1.0) ** (size - 1), f)
+        f = Series(leibniz(lambda p, q: p @ q, mapped(step, f), a).truncated(order))
+    return mapped(lambda c: c[..., 0, 0] * (-1.0) ** (size - 1), f)
 
 
 def _slogdet(xp: Any, order: int, a: Series) -> SlogdetResult:
@@ -170,9 +162,9 @@ def _slogdet(xp: Any, order: int, a: Series) -> SlogdetResult:
     slope = _logarithmic(xp, order, a)
     if not is_complex(a[0]):
         return SlogdetResult(sign, integrate(slope, logarithm))
-    turning = _map(lambda c: xp.imag(c) * 1j, slope)
+    turning = mapped(lambda c: xp.imag(c) * 1j, slope)
     return SlogdetResult(
-        solve(integrate(turning, sign * 0), sign, lambda v: v)[0], integrate(_map(xp.real, slope), logarithm)
+        solve(integrate(turning, sign * 0), sign, lambda v: v)[0], integrate(mapped(xp.real, slope), logarithm)
     )
 
 
@@ -188,7 +180,7 @@ def _mirrored(xp: Any, a: Array) -> Array:
 def _cholesky(xp: Any, order: int, a: Series, *, upper: bool = False) -> Series:
     """L Lᴴ = A: L_k = L_0 φ(L_0⁻¹ (A_k − Σ_{0<j<k} L_j L_{k−j}ᴴ) L_0⁻ᴴ), equation (8.5)."""
     if upper:
-        a = _map(lambda c: _adjoint(xp, c), a)
+        a = mapped(lambda c: _adjoint(xp, c), a)
     low = xp.linalg.cholesky(a[0])
     if _is_constant(a, order):
         return Series([_adjoint(xp, low) if upper else low])
@@ -199,14 +191,14 @@ def _cholesky(xp: Any, order: int, a: Series, *, upper: bool = False) -> Series:
         rest = None if a[k] is None else _mirrored(xp, a[k])
         for j in range(1, k):
             if lower[j] is not None and lower[k - j] is not None:
-                rest = _minus(rest, lower[j] @ _adjoint(xp, lower[k - j]))
+                rest = subtract(rest, lower[j] @ _adjoint(xp, lower[k - j]))
         if rest is None:
             return None
         middle = inverse @ rest @ inverse_adjoint
         return low @ (xp.tril(middle, k=-1) + xp.tril(xp.triu(middle)) / 2)
 
     factor = recur([low], rule)
-    return _map(lambda c: _adjoint(xp, c), factor) if upper else factor
+    return mapped(lambda c: _adjoint(xp, c), factor) if upper else factor
 
 
 def _qr(xp: Any, order: int, a: Series, *, mode: str = "reduced") -> QRResult:
@@ -227,7 +219,7 @@ def _qr(xp: Any, order: int, a: Series, *, mode: str = "reduced") -> QRResult:
     for k in range(1, order + 1):
         rest, overlap = a[k], None
         for j in range(1, k):
-            rest = _minus(rest, q[j] @ r[k - j])
+            rest = subtract(rest, q[j] @ r[k - j])
             overlap = add(overlap, _adjoint(xp, q[j]) @ q[k - j])
         rest = xp.zeros_like(a[0]) if rest is None else rest
         half = overlap / -2 if overlap is not None else xp.zeros_like(r0)
@@ -260,7 +252,7 @@ def _eigh(xp: Any, order: int, a: Series) -> EighResult:
             if a[j] is not None:
                 rest = add(rest, _mirrored(xp, a[j]) @ v[k - j])
         for j in range(1, k):
-            rest = _minus(rest, v[j] * spectrum[k - j][..., None, :])
+            rest = subtract(rest, v[j] * spectrum[k - j][..., None, :])
             overlap = add(overlap, xp.sum((xp.conj(v[j]) if is_complex(v[j]) else v[j]) * v[k - j], axis=-2))
         coupled = adjoint @ (xp.zeros_like(a[0]) if rest is None else rest)
         diagonal = xp.sum(coupled * eye, axis=-2)
@@ -279,7 +271,7 @@ def _fourier(name: str) -> Callable[..., Series]:
         if unknown := kwargs.keys() - {"n", "axis", "s", "axes", "norm"}:
             raise without_options(name, sorted(unknown))
         function = function_of(xp, name)
-        return _map(lambda c: function(c, *args, **kwargs), u)
+        return mapped(lambda c: function(c, *args, **kwargs), u)
 
     return rule
 

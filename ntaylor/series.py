@@ -24,12 +24,14 @@ __all__ = [
     "cosh_sinh",
     "integrate",
     "leibniz",
+    "mapped",
     "recur",
     "select",
     "sin_cos",
     "solve",
     "square_root",
     "starting",
+    "subtract",
 ]
 
 Coefficient = Any
@@ -43,7 +45,8 @@ def add(a: Coefficient, b: Coefficient) -> Coefficient:
     return a if b is None else a + b
 
 
-def _subtract(a: Coefficient, b: Coefficient) -> Coefficient:
+def subtract(a: Coefficient, b: Coefficient) -> Coefficient:
+    """a − b where either may be a structural zero."""
     if b is None:
         return a
     return -b if a is None else a - b
@@ -130,7 +133,7 @@ class Series:
 
     def __sub__(self, other: Any) -> Series:
         other = as_series(other)
-        return Series((), lambda k: _subtract(self[k], other[k]))
+        return Series((), lambda k: subtract(self[k], other[k]))
 
     def __rsub__(self, other: Any) -> Series:
         return as_series(other) - self
@@ -154,7 +157,7 @@ class Series:
             rest = self[k]
             for j in range(k):
                 if lower[j] is not None and other[k - j] is not None:
-                    rest = _subtract(rest, lower[j] * other[k - j])
+                    rest = subtract(rest, lower[j] * other[k - j])
             return None if rest is None else rest / other[0]
 
         return recur((), rule)
@@ -303,6 +306,11 @@ class _Solution:
         return Series((), lambda k: self and series[k])
 
 
+def mapped(function: Callable[[Coefficient], Coefficient], u: Series) -> Series:
+    """A linear function of a series: of each coefficient that is there."""
+    return Series((), lambda k: None if u[k] is None else function(u[k]))
+
+
 def recur(known: Sequence[Coefficient], rule: Callable[[Series, int], Coefficient]) -> Series:
     """The series that goes on by ``rule(lower, k)``, with ``lower`` the series so far, which does not hold the rule."""
     lower = Series(known)
@@ -338,7 +346,7 @@ def square_root(u: Series, v0: Coefficient) -> Series:
     """√u from v·v = u: v_k = (u_k − Σ_{0<j<k} v_j v_{k−j}) / (2 v_0), equation (2.5)."""
 
     def rule(lower: Series, k: int) -> Coefficient:
-        rest = _subtract(u[k], _square(lower, k, first=1))
+        rest = subtract(u[k], _square(lower, k, first=1))
         return None if rest is None else rest / (2 * v0)
 
     return recur([v0], rule)

@@ -63,7 +63,6 @@ BY_NAME = frozenset(
     """axis axes dtype out keepdims order mode n prepend append initial where ddof correction copy subok include_initial
     mean like kind stable sorter side s indexing descending""".split()  # noqa: SIM905
 )
-
 """Options that NumPy takes by position too: they go on by name, so that none is taken for another or lost."""
 
 INSTEAD = {
@@ -77,7 +76,6 @@ INSTEAD = {
     "prepend": "join it on first with xp.concat",
     "where": "select first with xp.where(mask, a, 0.0), or a[mask]",
 }
-
 """Option → what to write instead of it, for options that no rule takes."""
 
 PASSED_THROUGH = frozenset(

@@ -20,10 +20,10 @@ import numpy
 
 from ntaylor import activations
 from ntaylor.array_object import apply
-from ntaylor.jet_rules import RULES, leibniz
+from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
 from ntaylor.namespace import MissingRule
-from ntaylor.series import Series, as_series
+from ntaylor.series import Series, as_series, leibniz
 
 __all__ = ["known", "on_jets", "primal"]
 
