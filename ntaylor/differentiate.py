@@ -6,7 +6,6 @@ into what was asked for.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -155,35 +154,16 @@ def _jet_of_several(f: Callable[..., Any], x: Any, order: int, direction: Any) -
     of_library: Callable[..., Jet] = adapter.jet or Jet
     level, push = new_level(), adapter.push
 
-    def called(parts: list[Any]) -> Any:
+    def called(*moved: Any) -> Any:
+        parts = list(leaves)
+        for i, u in zip(moving, moved, strict=True):
+            parts[i] = u
         found = iter(parts)
         arguments = gradients.map_leaves(lambda _: next(found), x, any_leaf=True)
         return f(*arguments) if type(x) is tuple else f(arguments)
 
-    if push is None:
-        starts = [
-            leaf if seed is None else Jet([leaf] if order == 0 else [leaf, seed], order, level=level)
-            for leaf, seed in zip(leaves, seeds, strict=True)
-        ]
-        return _finished(called(starts), order, level, of_library, leaves[moving[0]])
-
-    # An adapter pushes functions of one array: here of the one in which all that move lie one after another.
-    check_same_dtype(leaves[moving[0]], **{f"input_{i}": leaves[i] for i in moving})
-    xp = array_namespace(*(leaves[i] for i in moving))
-    shapes = [tuple(leaves[i].shape) for i in moving]
-    together = [xp.concat([xp.reshape(leaves[i], (-1,)) for i in moving])]
-    if order:
-        wide = [xp.broadcast_to(seeds[i], shape) for i, shape in zip(moving, shapes, strict=True)]
-        together.append(xp.concat([xp.reshape(seed, (-1,)) for seed in wide]))
-
-    def of_one(u: Any) -> Any:
-        parts, start = list(leaves), 0
-        for i, shape in zip(moving, shapes, strict=True):
-            parts[i] = u[start : start + math.prod(shape)].reshape(shape)
-            start += math.prod(shape)
-        return called(parts)
-
-    result = push(of_one, Jet(together, order, level=level))
+    starts = [Jet([leaves[i], seeds[i]][: order + 1], order, level=level) for i in moving]
+    result = called(*starts) if push is None else push(called, *starts)
     return _finished(result, order, level, of_library, leaves[moving[0]])
 
 

@@ -26,7 +26,7 @@ class Adapter:
     """Of several arrays in one call, the one whose adapter has the highest priority decides."""
 
     push: Callable[..., Any] | None = None
-    """(f, jet) -> jet: how a function of this library's own kind is pushed forward."""
+    """(f, *jets) -> f(*jets): how a function of this library's own kind is pushed forward."""
 
     jet: Callable[..., Any] | None = None
     """(coefficients, order) -> Jet: what ``nt.jet`` returns, where this library's own functions take such jets."""

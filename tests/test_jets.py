@@ -692,7 +692,7 @@ def test_missing_rule_names_it_and_says_what_to_do():
     assert not hasattr(Jet([X]).__array_namespace__(), "cumulative_max")
     names = jets.names()
     assert {"matmul", "norm", "tanh"} <= set(names)
-    assert all(function_of(Jet([X]).__array_namespace__(), name) for name in names)
+    assert all(function_of(Jet([X]).__array_namespace__(), name) for name in names if not name.startswith("lax."))
 
 
 def test_register_a_rule():

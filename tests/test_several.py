@@ -49,6 +49,15 @@ def test_a_tuple_holds_the_arguments(xp):
     np.testing.assert_allclose(derivatives, EXPECTED[:4] * np.asarray([1, 1, 2, 6])[:, None, None], rtol=1e-12)
 
 
+def test_inputs_keep_their_structural_zeros_apart(xp):
+    """What depends linearly on one input has two coefficients, whatever the other goes through."""
+    x, y, v, w = (xp.array(a) for a in (X, Y, V, W))
+    linear, curved = nt.jet(lambda x, y: (3 * x[:2], y * y * y), (x, y), 5, (v, w))
+    assert [c is None for c in linear.series] == [False, True, True, True, True]
+    assert [c is None for c in curved.series] == [False, False, False, True, True]
+    close(xp, linear, [3 * X[:2], 3 * V[:2], *np.zeros((4, 2))])
+
+
 def test_lists_and_dicts_are_one_argument(xp):
     x, y, v, w = (xp.array(a) for a in (X, Y, V, W))
     with xp.without_compute():

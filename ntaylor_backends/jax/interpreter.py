@@ -33,17 +33,18 @@ __all__ = ["push"]
 Array = Any
 
 
-def push(f: Callable[[Any], Any], jet: Jet) -> Any:
-    """What ``f`` makes of the jet: jets, or arrays where it does not depend on it, in f's own containers.
+def push(f: Callable[..., Any], *jets: Jet) -> Any:
+    """What ``f`` makes of the jets: jets, or arrays where it does not depend on them, in f's own containers.
 
-    f is called once, with a traced array. If it uses what traced arrays lack, such as an activation's name in their
-    namespace or NumPy, it is called again with the jet itself. Raises MissingRule naming a primitive without a rule.
+    f is called once, with traced arrays. If it uses what traced arrays lack, such as an activation's name in their
+    namespace or NumPy, it is called again with the jets themselves. A primitive without a rule is named in a
+    MissingRule.
     """
     try:
-        closed, shape = jax.make_jaxpr(lambda x: f(x), return_shape=True)(jet.primal)
+        closed, shape = jax.make_jaxpr(lambda *x: f(*x), return_shape=True)(*map(primal, jets))
     except (AttributeError, jax.errors.TracerArrayConversionError):
-        return f(jet)
-    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(shape), _evaluate(closed, [jet]))
+        return f(*jets)
+    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(shape), _evaluate(closed, jets))
 
 
 def _evaluate(closed: ClosedJaxpr | Jaxpr, args: Sequence[Any]) -> list[Any]:

@@ -249,11 +249,11 @@ for _name in FUNCTIONS:
         setattr(TorchJet, _name, _method(_name))
 
 
-def push(f: Callable[[Any], Any], jet: Jet) -> Any:
-    """The slot ``push``: f of the jet, as torch's own functions and modules take it."""
-    with full_precision(jet):
+def push(f: Callable[..., Any], *jets: Jet) -> Any:
+    """The slot ``push``: f of the jets, as torch's own functions and modules take them."""
+    with full_precision(jets[0]):
         kind = WatchedJet if torch.is_grad_enabled() else TorchJet
-        return f(kind(jet._series, jet.order, level=jet.level))
+        return f(*(kind(jet._series, jet.order, level=jet.level) for jet in jets))
 
 
 class _TorchJetAdapter(Adapter):
