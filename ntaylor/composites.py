@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
+from ntaylor.bundles import collapsed
 from ntaylor.layers import Coefficients, Gradients, Layer, Pullback, correlated, leading_axes, settled, summed
 from ntaylor.series import Series
 
@@ -61,7 +62,8 @@ class Chain(_Composite):
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         pullbacks = []
         for layer in self.layers:
-            u, layer_pullback = layer.push(u, order)
+            v, layer_pullback = layer.push(u, order)
+            u = collapsed(v)
             pullbacks.append(layer_pullback)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:

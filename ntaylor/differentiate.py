@@ -6,7 +6,7 @@ into what was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ntaylor import gradients
@@ -25,7 +25,7 @@ from ntaylor.namespace import (
 )
 from ntaylor.networks import is_network
 
-__all__ = ["derivatives", "jet", "value_and_grad"]
+__all__ = ["derivatives", "jet", "pushed", "value_and_grad"]
 
 Array = Any
 
@@ -73,13 +73,23 @@ def jet(f: Callable[..., Any], x: Any, order: int, direction: Any = None) -> Any
     if isinstance(x, (tuple, list, Mapping)):
         return _jet_of_several(f, x, order, direction)
     _check_not_held(x, "x")
-    adapter = adapter_for(x)  # first of all: loading it makes the type of x known
-    of_library: Callable[..., Jet] = adapter.jet or Jet
+    adapter_for(x)  # first of all: loading it makes the type of x known
     x = f.point(x) if is_network(f) else as_floating(x, "x")  # type: ignore[attr-defined]
     # To a network of several inputs a vector is one point, not a batch of scalars.
     scalars = x.ndim < 2 and getattr(f, "width_in", 1) in (1, None)
     seed = _direction(x, direction, scalars or x.shape[-1:] == (1,))
     coefficients = [x] if order == 0 else [x, seed]
+    return pushed(f, coefficients, order)
+
+
+def pushed(f: Callable[..., Any], coefficients: Sequence[Any], order: int) -> Any:
+    """The jet of f along the curve with these Taylor coefficients, the primal first: :func:`jet` without its checks.
+
+    Coefficients may be bundles, along several directions that share the primal; so are the result's then.
+    """
+    x = coefficients[0]
+    adapter = adapter_for(x)
+    of_library: Callable[..., Jet] = adapter.jet or Jet
     if is_network(f):
         return of_library(f.propagate(coefficients, order), order)  # type: ignore[attr-defined]
     start = Jet(coefficients, order, level=new_level())

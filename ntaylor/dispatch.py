@@ -52,6 +52,15 @@ class Adapter:
     called on plain arrays; the direction is an array that broadcasts to x. Derivatives, not Taylor coefficients.
     """
 
+    vmap: Callable[..., Any] | None = None
+    """f -> f mapped over the first axis of every argument and result: one call instead of a loop."""
+
+    draws: Callable[..., Any] | None = None
+    """A generator of the library's own -> ``directions.Draws`` with it; TypeError where it is none."""
+
+    gram_root: Callable[..., Any] | None = None
+    """a (R, h), R > h -> T (h, h) with TᵀT = aᵀa, differentiable where a is: equation (10.4)."""
+
     joins_orders: bool = True
     """Whether a dense layer multiplies the rows of all orders in one product, or each order in one of its own."""
 

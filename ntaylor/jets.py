@@ -17,6 +17,7 @@ from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import HELD, ArrayObject, call_rule, objects_in, unwrapped_namespace
+from ntaylor.bundles import Bundle, collapsed
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.jet_rules import RULES
@@ -76,6 +77,8 @@ class Jet(ArrayObject):
             self._series.append(c)
         while len(self._series) > 1 and self._series[-1] is None:
             self._series.pop()
+        if type(self._series[-1]) is Bundle:
+            self._series = collapsed(self._series)
 
     @property
     def primal(self) -> Array:

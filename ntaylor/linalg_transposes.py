@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ntaylor.array_object import function_of, refuse_complex
+from ntaylor.array_object import ArrayObject, apply, function_of, refuse_complex, unwrapped_namespace
+from ntaylor.dispatch import adapter_for
 from ntaylor.namespace import MissingRule, any_true, sum_to_shape
 
-__all__ = ["LINALG_TRANSPOSES"]
+__all__ = ["LINALG_TRANSPOSES", "gram_root"]
 
 Array = Any
 Transpose = Callable[[Array], Array]
@@ -152,7 +153,33 @@ def _shift(name: str, back: str) -> Callable[..., Rule]:
     return rule
 
 
+def gram_root(a: Any) -> Any:
+    """T (h, h) with TᵀT = aᵀa for a (R, h), R > h: the R of a = Q R, with Ṫ = Qᵀȧ for its derivative, equation (10.4).
+
+    That of the factorisation's own R differs from it by a rotation of the rows, and divides by T.
+    """
+    if isinstance(a, ArrayObject) and type(a)._has_rule("gram_root"):
+        return apply("gram_root", (a,), {})
+    own = adapter_for(a).gram_root
+    if own is not None:
+        return own(a)
+    return unwrapped_namespace([a]).linalg.qr(a, mode="reduced")[1]
+
+
+def _gram_root(xp: Any, a: Any) -> Rule:
+    root = gram_root(a)
+
+    def transpose(y: Array) -> Array:
+        # Where a is a variable of another gradient, q moves with it; else it is the factorisation's.
+        moves = isinstance(a, ArrayObject)
+        q = xp.matrix_transpose(xp.linalg.solve(root.T, a.T)) if moves else xp.linalg.qr(a, mode="reduced")[0]
+        return q @ y
+
+    return root, [transpose]
+
+
 LINALG_TRANSPOSES: dict[str, Callable[..., Rule]] = {
+    "gram_root": _gram_root,
     "fft.fft": _fourier("fft.fft"),
     "fft.fftn": _fourier_of_many("fft.fftn"),
     "fft.fftshift": _shift("fft.fftshift", "fft.ifftshift"),

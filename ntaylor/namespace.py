@@ -26,6 +26,7 @@ __all__ = [
     "describe",
     "device",
     "did_you_mean",
+    "hides_values",
     "is_array",
     "is_complex",
     "know",
@@ -246,14 +247,19 @@ def check_same_dtype(x: Array, **named: Array) -> None:
         )
 
 
+def hides_values(array: Array) -> bool:
+    """Whether the values cannot be looked at now, as while a compiler follows the code."""
+    library = _LIBRARIES.get(type(array))
+    return library is not None and library.hides_values is not None and library.hides_values(array)
+
+
 def any_true(condition: Array) -> bool:
     """Whether any entry holds; False where the values are not known yet (Dask, a traced array, a GPU's).
 
     Used only to refuse bad values: what cannot be looked at without computing, or without making a device
     finish its queue, is let through.
     """
-    library = _LIBRARIES.get(type(condition))
-    if library is not None and library.hides_values is not None and library.hides_values(condition):
+    if hides_values(condition):
         return False
     if array_api_compat.is_dask_array(condition) or "cpu" not in str(device(condition)).lower():
         return False

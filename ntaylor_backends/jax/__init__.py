@@ -15,7 +15,7 @@ import jaxlib  # noqa: F401  its arrays' types are those that come
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.jax import activation, gradient, interpreter, nested, pytrees
+from ntaylor_backends.jax import activation, draws, gradient, gram_root, interpreter, nested, pytrees
 
 __all__ = ["adapter"]
 
@@ -59,6 +59,9 @@ class _JaxAdapter(Adapter):
     activate = staticmethod(activation.activate)
     value_and_grad = staticmethod(gradient.value_and_grad)
     nested = staticmethod(nested.nested)
+    draws = draws.JaxDraws
+    gram_root = staticmethod(gram_root.gram_root)
+    vmap = staticmethod(jax.vmap)
 
 
 adapter = _JaxAdapter()

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy
 
 from ntaylor import activations
-from ntaylor.array_object import apply
+from ntaylor.array_object import apply, objects_in
+from ntaylor.bundles import through
 from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
 from ntaylor.namespace import MissingRule
@@ -188,6 +189,12 @@ _MADE: dict[str, Callable[..., Any]] = {
 # --- what goes into the table -----------------------------------------------------------------------
 
 
+def _bound(primitive: Any, params: Mapping[str, Any], args: Sequence[Any], linear: Sequence[int] | None = None) -> Any:
+    """The primitive of coefficients, which may be those of several directions; linear in those at ``linear``."""
+    function = partial(primitive.bind, **params)
+    return through(function, args, linear) if any(True for _ in objects_in(args)) else function(*args)
+
+
 def _linear(primitive: Any, places: Sequence[int] | None) -> Callable[..., Any]:
     """Linear in the arguments at ``places`` together, all unless given, so an absent one among others is zeros."""
 
@@ -205,7 +212,7 @@ def _linear(primitive: Any, places: Sequence[int] | None) -> Callable[..., Any]:
                     a if i not in parts else xp.zeros_like(parts[i][0]) if parts[i][k] is None else parts[i][k]
                     for i, a in enumerate(args)
                 ]
-                made[k] = primitive.bind(*given, **params) if present else None
+                made[k] = _bound(primitive, params, given, linear) if present else None
             return made[k]
 
         def output(i: int, k: int) -> Any:
@@ -221,7 +228,7 @@ def _linear(primitive: Any, places: Sequence[int] | None) -> Callable[..., Any]:
 
 def _bilinear(primitive: Any) -> Callable[..., Any]:
     def rule(xp: Any, order: int, u: Any, v: Any, **params: Any) -> Series:
-        return leibniz(lambda a, b: primitive.bind(a, b, **params), u, v)
+        return leibniz(lambda a, b: _bound(primitive, params, (a, b)), u, v)
 
     return rule
 

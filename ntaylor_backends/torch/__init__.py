@@ -10,7 +10,7 @@ import torch
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.torch import gradients, jets, nested, nodes
+from ntaylor_backends.torch import draws, gradients, gram_root, jets, nested, nodes
 
 __all__ = ["adapter"]
 
@@ -43,6 +43,9 @@ class _TorchAdapter(Adapter):
     activate = staticmethod(nodes.activate)
     value_and_grad = staticmethod(gradients.value_and_grad)
     nested = staticmethod(nested.nested)
+    draws = draws.TorchDraws
+    gram_root = staticmethod(gram_root.gram_root)
+    vmap = staticmethod(torch.func.vmap)
 
 
 adapter = _TorchAdapter()

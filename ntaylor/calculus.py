@@ -1,0 +1,153 @@
+"""The derivatives that have names: partial, gradient, divergence, curl, Hessian, Laplacian, the full tensor.
+
+Floor 12: each is an operator, or first-order jets, of a function of points. All are derivatives, not Taylor
+coefficients. x is (\\*batch, d); f(x) is (\\*batch,), (\\*batch, m) or whatever f makes of its points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from ntaylor import operators, pushing
+from ntaylor.array_object import unwrapped_namespace
+from ntaylor.directions import Coordinates, Fields, of_integers
+from ntaylor.namespace import check_order, check_same_dtype, check_same_kind, describe, device, is_array
+from ntaylor.operators import _points
+from ntaylor.power_sums import family
+
+__all__ = [
+    "biharmonic",
+    "curl",
+    "derivative_tensor",
+    "divergence",
+    "gradient",
+    "hessian",
+    "hessian_product",
+    "laplacian",
+    "partial",
+]
+
+Array = Any
+
+
+def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
+    """∂^α f at x, of the shape of f(x), with a multi-index α of one order a coordinate, such as (2, 0, 1).
+
+    By jets of order |α| along few directions, with exact weights (Griewank, Utke, Walther 2000; theory.md (9.3)).
+
+    >>> import numpy as np, ntaylor as nt
+    >>> nt.partial(lambda x: x[:, 0] ** 2 * x[:, 1] ** 3, np.asarray([[1.0, 2.0]]), (2, 1))   # 6 x_1²
+    array([24.])
+    """
+    return operators.partial(alpha)(f, x)
+
+
+def laplacian(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
+    """Δf = Σ_i ∂²f/∂x_i² at x, of the shape of f(x). ``method`` and ``max_directions`` as for an operator's call.
+
+    Of an ``nt.MLP``, however many coordinates it takes, no more jets than its first layer has outputs.
+    """
+    return operators.laplacian()(f, x, method=method, max_directions=max_directions)
+
+
+def biharmonic(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
+    """Δ²f at x, of the shape of f(x)."""
+    return operators.biharmonic()(f, x, method=method, max_directions=max_directions)
+
+
+def gradient(f: Callable[[Any], Any], x: Array) -> Array:
+    """∂f/∂x_i at x by first-order jets, shape (\\*f(x).shape, d): of a vector-valued f the Jacobian."""
+    x = _points(f, x)
+    value, first = pushing.along(f, x, Coordinates(range(x.shape[-1])), 1)
+    xp = unwrapped_namespace([value])
+    if first is None:
+        first = xp.broadcast_to(value * 0, (x.shape[-1], *value.shape))
+    return xp.moveaxis(first, 0, -1)
+
+
+def divergence(f: Callable[[Any], Any], x: Array) -> Array:
+    """Σ_i ∂f_i/∂x_i of a vector field f: (\\*batch, d) → (\\*batch, d); shape (\\*batch,)."""
+    jacobian = _of_field(f, x, "divergence")
+    xp = unwrapped_namespace([jacobian])
+    return xp.linalg.trace(jacobian)
+
+
+def curl(f: Callable[[Any], Any], x: Array) -> Array:
+    """∇ × f of a field in 3 dimensions, (\\*batch, 3); in 2 the one number ∂_0 f_1 − ∂_1 f_0, (\\*batch,)."""
+    jacobian = _of_field(f, x, "curl")
+    xp, size = unwrapped_namespace([jacobian]), jacobian.shape[-1]
+
+    def turn(i: int, j: int) -> Array:
+        return jacobian[..., j, i] - jacobian[..., i, j]
+
+    if size == 2:
+        return turn(0, 1)
+    if size != 3:
+        raise ValueError(f"curl is for fields in 2 or 3 dimensions, these points have {size} coordinates")
+    return xp.stack([turn(1, 2), turn(2, 0), turn(0, 1)], axis=-1)
+
+
+def _of_field(f: Callable[[Any], Any], x: Array, name: str) -> Array:
+    jacobian = gradient(f, x)
+    if jacobian.ndim < 2 or jacobian.shape[-1] != jacobian.shape[-2]:
+        raise ValueError(
+            f"{name} takes a vector field, f(x) of shape {tuple(x.shape)} like x; f(x) has shape "
+            f"{tuple(jacobian.shape[:-1])}"
+        )
+    return jacobian
+
+
+def hessian(f: Callable[[Any], Any], x: Array) -> Array:
+    """∂²f/∂x_i∂x_j at x, shape (\\*f(x).shape, d, d), symmetric to the last bit."""
+    return derivative_tensor(f, x, 2)
+
+
+def hessian_product(f: Callable[[Any], Any], x: Array, v: Array) -> Array:
+    """Σ_j ∂²f/∂x_i∂x_j v_j at x, shape (\\*f(x).shape, d), with v that broadcasts to x.
+
+    From (D²_{e_i+v} − D²_{e_i−v})/4, 2 d jets that share one primal. Where a gradient by x is at hand, as in torch
+    and JAX, the gradient of ``nt.derivatives(f, x, 1, v)[1]`` is one pass back instead.
+    """
+    x = _points(f, x)
+    if not is_array(v):
+        raise TypeError(f"v must be an array like x, got {describe(v)}")
+    check_same_kind(x=x, v=v)
+    check_same_dtype(x=x, v=v)
+    xp, d = unwrapped_namespace([x]), x.shape[-1]
+    unit = Coordinates(range(d)).stack(x)
+    v = xp.broadcast_to(v, x.shape)
+    stack = xp.concat([unit + v, unit - v])
+    value, _, second = pushing.along(f, x, Fields(stack), 2)
+    if second is None:
+        return xp.broadcast_to((value * 0)[..., None], (*value.shape, d))
+    return xp.moveaxis(second[:d, ...] - second[d:, ...], 0, -1) / 2
+
+
+def derivative_tensor(f: Callable[[Any], Any], x: Array, order: int) -> Array:
+    """All partial derivatives of the given order, shape (\\*f(x).shape, d, …, d) with d ``order`` times.
+
+    C(d+n−1, n) jets, as many as the tensor has different entries (theory.md (9.4)). Order 0 is f(x).
+    """
+    order = check_order(order)
+    x = _points(f, x)
+    d = int(x.shape[-1])
+    if order == 0:
+        return f(x)
+    directions, weights = family(d, order)
+    found = pushing.along(f, x, of_integers(directions, d), order)
+    value, top = found[0], found[order]
+    xp = unwrapped_namespace([value])
+    if top is None:
+        return xp.broadcast_to(xp.reshape(value * 0, (*value.shape, *(1,) * order)), (*value.shape, *(d,) * order))
+    monomials = list(weights)
+    matrix = numpy.asarray([[float(w) for w in weights[m]] for m in monomials]) * float(math.factorial(order))
+    row = {m: i for i, m in enumerate(monomials)}
+    places = [row[tuple(sorted(index))] for index in numpy.ndindex(*(d,) * order)]
+    here = device(value)
+    combined = xp.asarray(matrix, dtype=top.dtype, device=here) @ xp.reshape(top, (top.shape[0], -1))
+    spread = xp.take(combined, xp.asarray(places, device=here), axis=0)
+    return xp.reshape(xp.moveaxis(spread, 0, -1), (*value.shape, *(d,) * order))

@@ -1,0 +1,285 @@
+"""Unbiased estimates of differential operators from a few random directions, with their standard errors.
+
+Floor 10: STDE (Shi, Hu, Lin, Kawaguchi 2024, arXiv 2412.00088) on the plans of exact operators. What is drawn is one
+of the plan's directions, or a random vector v whose powers have the operator for their mean; how it is pushed is that
+of ``plans``. Equation numbers refer to ``docs/theory.md`` section 11.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy
+
+from ntaylor import pushing
+from ntaylor.array_object import unwrapped_namespace
+from ntaylor.directions import Coordinates, Directions, Draws, Fields, Rows
+from ntaylor.namespace import array_namespace, device, hides_values
+from ntaylor.plans import Plan, Step, Sum, Term, Terms, apply, factor_value, make_plan
+
+__all__ = ["KINDS", "Estimate", "estimate"]
+
+Array = Any
+
+KINDS = ("sparse", "stratified", "rademacher", "gaussian")
+
+
+class Estimate(NamedTuple):
+    """What :meth:`ntaylor.operators.Operator.estimate` returns."""
+
+    value: Array
+    """Its mean is the operator's value; (\\*f(x).shape), or (sets, \\*f(x).shape)."""
+    standard_error: Array | None
+    """The standard deviation of the value, estimated from the spread of the samples; None if not asked for."""
+    primal: Array
+    """f(x), which every jet has anyway."""
+
+
+def estimate(
+    terms: Terms,
+    f: Callable[..., Any],
+    x: Array,
+    samples: int,
+    draws: Draws,
+    kind: str,
+    sets: int,
+    standard_error: bool,
+) -> Estimate:
+    """See :meth:`ntaylor.operators.Operator.estimate`, which has checked the arguments."""
+    dimension = x.shape[-1]
+    run = _Run(f, x, samples, draws, sets, standard_error)
+    if kind in ("rademacher", "gaussian"):
+        rest = run.vectors(terms, kind)
+        plan = make_plan([rest], dimension)
+        steps: Sequence[Step] = ()
+        if plan.steps or plan.values:
+            run.exact(plan)
+    else:
+        plan = make_plan([terms], dimension)
+        steps = [s for s in plan.steps if s.count(dimension) > samples]
+        few = tuple(s for s in plan.steps if s.count(dimension) <= samples)
+        if few or plan.values:
+            run.exact(Plan(dimension, 1, plan.values, few))
+        for step in steps:
+            run.step(step, kind)
+    return run.result()
+
+
+class _Run:
+    """The sums of one estimate as they come in."""
+
+    def __init__(self, f: Any, x: Array, samples: int, draws: Draws, sets: int, errors: bool):
+        self.f, self.x, self.samples, self.draws, self.sets, self.errors = f, x, samples, draws, sets, errors
+        self.xp = unwrapped_namespace([x])
+        self.primal: Any = None
+        self.sure: Any = None
+        self.random: list[Any] = [None] * sets
+        self.variance: list[Any] = [None] * sets
+
+    def result(self) -> Estimate:
+        primal = self.f(self.x) if self.primal is None else self.primal
+        zero = primal * 0
+        sure = zero if self.sure is None else self.sure
+        values = [sure if r is None else sure + r for r in self.random]
+        spread = [zero if v is None else self.xp.sqrt(v) for v in self.variance]
+        value = values[0] if self.sets == 1 else self.xp.stack(values)
+        errors = (spread[0] if self.sets == 1 else self.xp.stack(spread)) if self.errors else None
+        return Estimate(value, errors, primal)
+
+    def exact(self, plan: Plan) -> None:
+        """What is computed as it is."""
+        (self.sure,) = apply(plan, self.f, self.x)
+
+    def _add(self, i: int, mean: Array, variance: Array | None) -> None:
+        self.random[i] = mean if self.random[i] is None else self.random[i] + mean
+        if variance is not None:
+            self.variance[i] = variance if self.variance[i] is None else self.variance[i] + variance
+
+    # --- among the plan's directions ---
+
+    def step(self, step: Step, kind: str) -> None:
+        """Directions of the step, each with the same probability: (11.1), or from every stratum: (11.2)."""
+        directions, signs = step.at(self.x)
+        n = step.count(self.x.shape[-1])
+        weights = []
+        for s in step.sums:
+            row = [float(w) for w in s.weights]
+            row = row * n if len(row) == 1 else row
+            weights.append(row if signs is None else [w * sign for w, sign in zip(row, signs, strict=True)])
+        for i in range(self.sets):
+            if kind == "sparse":
+                chosen = self.draws.choose(n, self.samples, self.x)
+                self._sampled(i, step, directions, weights, chosen, None, n)
+            else:
+                chosen, sizes = self._stratified(n)
+                self._sampled(i, step, directions, weights, chosen, sizes, n)
+
+    def _stratified(self, n: int) -> tuple[Array, Any]:
+        """Two different ones of each of samples/2 strata, neighbours together, and the strata's sizes."""
+        strata = self.samples // 2
+        bounds = numpy.linspace(0, n, strata + 1).astype(numpy.int64)
+        sizes = numpy.diff(bounds)
+        xp = self.xp
+        numbers = self.draws.uniform((2, strata), self.x)
+        size, low = (xp.asarray(a.astype(numpy.float64), dtype=self.x.dtype) for a in (sizes, bounds[:-1]))
+        first = xp.minimum(xp.floor(numbers[0, :] * size), size - 1)
+        second = xp.minimum(xp.floor(numbers[1, :] * (size - 1)), size - 2)
+        second = xp.where(second >= first, second + 1, second)
+        chosen = xp.concat([low + first, low + second])
+        return xp.astype(chosen, xp.int64), sizes
+
+    def _sampled(
+        self,
+        i: int,
+        step: Step,
+        directions: Directions,
+        weights: list[list[float]],
+        chosen: Array,
+        sizes: Any,
+        n: int,
+    ) -> None:
+        xp, x = self.xp, self.x
+        count = self.samples
+        part = _chosen(directions, chosen, x)
+        rows = []
+        for row in weights:
+            if all(w == row[0] for w in row):
+                rows.append(row[0])
+            else:
+                every = xp.asarray(row, dtype=x.dtype, device=None if hides_values(x) else device(x))
+                rows.append(xp.take(every, chosen, axis=0))
+        constant = [isinstance(r, float) for r in rows]
+        one_top = [s.degree == step.order for s in step.sums].count(True) == 1
+        if not self.errors and one_top and len(step.sums) == 1 and constant[0] and sizes is None:
+            c = pushing.along(self.f, x, part, step.order, None, float(count))
+            self.primal = c[0]
+            if c[-1] is not None:
+                times = rows[0] * math.factorial(step.order) * n / count
+                self._add(i, self._with_factors(step.sums[0], c[-1] * times), None)
+            return
+        c = pushing.along(self.f, x, part, step.order)
+        self.primal = c[0]
+        each: Any = None
+        for s, row in zip(step.sums, rows, strict=True):
+            found = c[s.degree]
+            if found is None:
+                continue
+            if not isinstance(row, float):
+                row = xp.reshape(row, (-1, *(1,) * (found.ndim - 1)))
+            share = self._with_factors(s, found * (row * math.factorial(s.degree)), leading=1)
+            each = share if each is None else each + share
+        if each is None:
+            return
+        if sizes is None:
+            self._add(i, *_mean(xp, each, n, self.errors))
+        else:
+            self._add(i, *_strata(xp, each, sizes, self.errors))
+
+    def _with_factors(self, s: Sum, value: Array, leading: int = 0) -> Array:
+        if not s.factors:
+            return value
+        return value * factor_value(s.factors, self.x, value[0, ...] if leading else value)
+
+    # --- random vectors ---
+
+    def vectors(self, terms: Terms, kind: str) -> dict[Term, Fraction]:
+        """Terms Δ^p and forms from random vectors v, (11.3) and (11.4); what is left is returned."""
+        random, rest = {}, {}
+        for term, number in terms.items():
+            (random if _has_mean(term, kind) else rest)[term] = number
+        laplacians = {t: c for t, c in random.items() if t.form is None}
+        order = 2 * max((t.laplacians for t in laplacians), default=0)
+        for i in range(self.sets):
+            draw = self.draws.signs if kind == "rademacher" else self.draws.normal
+            if laplacians:
+                rows = draw((self.samples, self.x.shape[-1]), self.x)
+                shares = [
+                    (Sum(0, 2 * t.laplacians, t.factors, ()), float(c) / _odd_factorial(t.laplacians))
+                    for t, c in laplacians.items()
+                ]
+                self._averaged(i, Rows(rows), order, shares)
+            for t, c in random.items():
+                if t.form is not None:
+                    directions, signs = t.form.directions(self.x)
+                    if any(s < 0 for s in signs or ()):
+                        raise ValueError(
+                            f"kind={kind!r} takes a form with a positive semidefinite matrix; this one has negative "
+                            "eigenvalues: pass kind='sparse'"
+                        )
+                    mixing = draw((self.samples, directions.count), self.x)
+                    stack = directions.stack(self.x)
+                    flat = self.xp.reshape(stack, (stack.shape[0], -1))
+                    vectors = self.xp.reshape(mixing @ flat, (self.samples, *stack.shape[1:]))
+                    self._averaged(i, Fields(vectors), 2, [(Sum(0, 2, t.factors, ()), float(c))])
+        return rest
+
+    def _averaged(self, i: int, directions: Directions, order: int, shares: list[tuple[Sum, float]]) -> None:
+        xp, count = self.xp, self.samples
+        if not self.errors and len(shares) == 1:
+            c = pushing.along(self.f, self.x, directions, order, None, float(count))
+            self.primal = c[0]
+            if c[-1] is not None:
+                s, number = shares[0]
+                self._add(i, self._with_factors(s, c[-1] * (number * math.factorial(order) / count)), None)
+            return
+        c = pushing.along(self.f, self.x, directions, order)
+        self.primal = c[0]
+        each: Any = None
+        for s, number in shares:
+            if c[s.degree] is not None:
+                share = self._with_factors(s, c[s.degree] * (number * math.factorial(s.degree)), leading=1)
+                each = share if each is None else each + share
+        if each is not None:
+            mean = xp.mean(each, axis=0)
+            self._add(i, mean, _variance(xp, each, mean) / count if self.errors else None)
+
+
+def _has_mean(term: Term, kind: str) -> bool:
+    """Whether the term, but for its factors, is the mean of a power of D_v with v of this kind."""
+    if term.monomial:
+        return False
+    return term.form is not None or term.laplacians == 1 or (kind == "gaussian" and term.laplacians > 1)
+
+
+def _odd_factorial(p: int) -> int:
+    """1 · 3 ⋯ (2p − 1): the mean of D_v^{2p} over standard normal v is this times Δ^p."""
+    return math.prod(range(1, 2 * p, 2))
+
+
+def _chosen(directions: Directions, chosen: Array, x: Array) -> Directions:
+    xp = array_namespace(x)
+    if isinstance(directions, Coordinates):
+        if isinstance(directions.indices, range):
+            return Coordinates(chosen)
+        return Coordinates(xp.take(directions._indices(x), chosen, axis=0))
+    if isinstance(directions, Rows):
+        return Rows(xp.take(directions._of(x), chosen, axis=0))
+    return Fields(xp.take(directions.stack(x), chosen, axis=0))
+
+
+def _variance(xp: Any, each: Array, mean: Array) -> Array:
+    """The samples' variance, with a denominator of their number less one."""
+    return xp.sum((each - mean) ** 2, axis=0) / (each.shape[0] - 1)
+
+
+def _mean(xp: Any, each: Array, n: int, errors: bool) -> tuple[Array, Array | None]:
+    """n · mean, and its variance with the finite-population correction, (11.1)."""
+    count = each.shape[0]
+    mean = xp.mean(each, axis=0)
+    variance = _variance(xp, each, mean) * (n * n / count * (1 - count / n)) if errors else None
+    return n * mean, variance
+
+
+def _strata(xp: Any, each: Array, sizes: Any, errors: bool) -> tuple[Array, Array | None]:
+    """Σ_h n_h · mean of the two of stratum h, and the variance Σ_h n_h² (1 − 2/n_h) s_h²/2, (11.2)."""
+    strata = len(sizes)
+    first, second = each[:strata, ...], each[strata:, ...]
+    shape = (-1, *(1,) * (each.ndim - 1))
+    size = xp.reshape(xp.asarray(sizes.astype(numpy.float64), dtype=each.dtype), shape)
+    value = xp.sum(size * (first + second) / 2, axis=0)
+    if not errors:
+        return value, None
+    return value, xp.sum(size * (size - 2) * (first - second) ** 2 / 4, axis=0)

@@ -1,0 +1,448 @@
+"""Linear differential operators: an algebra, exact values, plans, and unbiased estimates.
+
+    >>> import numpy as np, ntaylor as nt
+    >>> D = nt.operators.D
+    >>> L = D(0, 0) + 3 * D(1)                      # ∂²/∂x_0² + 3 ∂/∂x_1
+    >>> x = np.asarray([[1.0, 2.0]])
+    >>> L(lambda x: x[:, 0] ** 3 * x[:, 1], x)      # 6 x_0 x_1 + 3 x_0³
+    array([15.])
+
+Floor 11. An operator is a sum of terms with exact rational coefficients, times functions of x where it has such. What
+is computed is its :class:`~ntaylor.plans.Plan`: directions, orders and weights, found in exact fractions and verified.
+
+- ``+``, ``-`` and a number or function of x times an operator, ``L @ M`` for L(M u), ``L**2`` for L @ L. The product
+  rule is applied to functions that an operator meets: ``D(0) @ (c * D(1))`` is ∂_0(c ∂_1 u).
+- ``L(f, x)`` is exact; ``L.estimate(f, x, …)`` is random, unbiased, and comes with a standard error.
+- ``jointly((L, M), f, x)`` shares the primal and the directions of several.
+"""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy
+
+from ntaylor.constraints import HardConstraint, Radial
+from ntaylor.directions import draws_for
+from ntaylor.dispatch import adapter_for
+from ntaylor.estimates import KINDS, Estimate
+from ntaylor.estimates import estimate as _estimate
+from ntaylor.namespace import as_floating, describe, is_array
+from ntaylor.plans import METHODS, Factor, Form, Plan, Term, apply, make_plan
+
+__all__ = [
+    "D",
+    "Estimate",
+    "HardConstraint",
+    "Operator",
+    "Plan",
+    "Radial",
+    "biharmonic",
+    "identity",
+    "jointly",
+    "laplacian",
+    "partial",
+    "polyharmonic",
+    "weighted_laplacian",
+]
+
+Array = Any
+
+
+class Operator:
+    """A linear differential operator, a sum of terms. Made by :func:`D`, :func:`laplacian` and the algebra."""
+
+    __array_ufunc__ = None  # a NumPy number on the left of an operator leaves the product to it
+
+    def __init__(self, terms: Mapping[Term, Fraction], dimension: int | None = None):
+        self.terms = {term: number for term, number in terms.items() if number}
+        self.dimension = dimension
+        self._plans: dict[int, Plan] = {}
+        coordinates = [i for term in self.terms for monomial in _monomials(term) for i in monomial]
+        self._highest = max([-1, *coordinates])
+
+    # --- algebra ---
+
+    def __add__(self, other: Any) -> Operator:
+        if not isinstance(other, Operator):
+            return NotImplemented
+        terms = dict(self.terms)
+        for term, number in other.terms.items():
+            terms[term] = terms.get(term, Fraction(0)) + number
+        return Operator(terms, _one_dimension(self, other))
+
+    def __neg__(self) -> Operator:
+        return Operator({term: -number for term, number in self.terms.items()}, self.dimension)
+
+    def __sub__(self, other: Any) -> Operator:
+        return self + -other if isinstance(other, Operator) else NotImplemented
+
+    def __rmul__(self, other: Any) -> Operator:
+        if isinstance(other, Operator):
+            return NotImplemented
+        if callable(other):
+            factor = Factor(other)
+            terms = {t._replace(factors=(factor, *t.factors)): c for t, c in self.terms.items()}
+            return Operator(terms, self.dimension)
+        number = _exact(other)
+        return Operator({term: number * c for term, c in self.terms.items()}, self.dimension)
+
+    def __mul__(self, other: Any) -> Operator:
+        raise TypeError(
+            f"an operator was multiplied on the right by a {type(other).__name__}: write a number or a function of x "
+            "on its left, 3 * D(0), and the composition of operators as L @ M"
+        )
+
+    def __matmul__(self, other: Any) -> Operator:
+        if not isinstance(other, Operator):
+            raise TypeError(f"L @ M composes operators, M is a {describe(other)}: L applied to a function is L(f, x)")
+        dimension = _one_dimension(self, other)
+        terms: dict[Term, Fraction] = {}
+        for left, a in self.terms.items():
+            for right, b in other.terms.items():
+                for term, number in _composed(left, right, dimension).items():
+                    terms[term] = terms.get(term, Fraction(0)) + a * b * number
+        return Operator(terms, dimension)
+
+    def __pow__(self, exponent: int) -> Operator:
+        exponent = _whole("the power of an operator", exponent)
+        result = identity()
+        for _ in range(exponent):
+            result = result @ self
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Operator) and (self.terms, self.dimension) == (other.terms, other.dimension)
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.terms.items()), self.dimension))
+
+    def __repr__(self) -> str:
+        return f"Operator({' + '.join(map(_written, self.terms.items())) or '0'})"
+
+    # --- what it does ---
+
+    def plan(self, dimension: int | None = None) -> Plan:
+        """Directions, orders, weights and cost in ``dimension`` coordinates; ``print`` it.
+
+        ``dimension`` may be left out if the operator has one, or names its coordinates: then it is the least that has
+        them all. Raises ValueError where the two do not agree, or nothing tells the dimension.
+        """
+        known = self._dimension(dimension)
+        if known not in self._plans:
+            self._plans[known] = make_plan([self.terms], known)
+        return self._plans[known]
+
+    def __call__(
+        self, f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None
+    ) -> Array:
+        """L f at the points x, of the shape of f(x): a derivative, not a Taylor coefficient.
+
+        Parameters
+        ----------
+        f: a network, a :class:`HardConstraint`, or any function that ``nt.jet`` takes, of points (\\*batch, d).
+        x: array (\\*batch, d) of a floating dtype; (d,) is one point.
+        method:
+            "plain" pushes every direction to the end; "collapsed" carries the top order summed over directions;
+            "compressed" replaces the directions of a second-order operator, after a network's first layer, by as many
+            as it has outputs; "auto" is the last of these that applies. All are exact, to rounding.
+        max_directions:
+            push at most so many at once, which bounds the memory that is not kept for a gradient.
+
+        Raises TypeError for integer or mixed arrays, ValueError for a dimension that does not fit, for an unknown
+        method, and for "compressed" where f does not begin with a dense layer.
+        """
+        (result,) = jointly((self,), f, x, method=method, max_directions=max_directions)
+        return result
+
+    def estimate(
+        self,
+        f: Callable[[Any], Any],
+        x: Array,
+        *,
+        samples: int = 16,
+        rng: Any,
+        kind: str = "sparse",
+        sets: int = 1,
+        standard_error: bool = True,
+    ) -> Estimate:
+        """An unbiased estimate of L f at x, shared draws for all points: STDE (arXiv 2412.00088), corrected.
+
+        Parameters
+        ----------
+        samples: directions to draw, at least 2; steps of the plan with no more directions are computed exactly.
+        rng: an integer seed, ``numpy.random.Generator``, ``torch.Generator`` or JAX key. A JAX key gives the same
+            draws each time: split it.
+        kind:
+            "sparse", of the plan's directions without replacement, for any operator; "stratified", two of each of
+            samples/2 groups of neighbouring ones; "rademacher" and "gaussian", vectors of random signs or normal
+            numbers for the parts that are Laplacians or forms Σ C_ij ∂_i ∂_j (gaussian: powers of Laplacians too),
+            the other terms exactly.
+        sets: so many independent estimates at once. The product of two residuals with independent estimates is
+            unbiased for the square: ``a, b = L.estimate(…, sets=2).value; mean((a - g) * (b - g))``.
+        standard_error: without it the top order is carried summed, which costs half as much.
+
+        Returns value, standard_error and f(x): :class:`Estimate`. Raises ValueError for a kind that is unknown or not
+        for this operator, TypeError for a generator that is none, or one whose draws a compiler would fix.
+        """
+        x = _points(f, x)
+        self._dimension(int(x.shape[-1]))
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
+        samples = _whole("samples", samples)
+        sets = _whole("sets", sets)
+        least = 2 if standard_error or kind == "stratified" else 1
+        if samples < least or sets < 1 or (kind == "stratified" and samples % 2):
+            raise ValueError(
+                f"samples must be at least {least}{', and even for strata' * (kind == 'stratified')}, and sets at "
+                f"least 1; got samples={samples}, sets={sets}"
+            )
+        draws = draws_for(rng)
+        if kind in ("rademacher", "gaussian"):
+            wrong = [t for t in self.terms if t.laplacians > 1 and not t.monomial and kind == "rademacher"]
+            random = [t for t in self.terms if not t.monomial and (t.laplacians or t.form is not None)]
+            if wrong or not random:
+                powers = ", kind='gaussian' for powers of Laplacians too" if wrong else ""
+                raise ValueError(
+                    f"kind={kind!r} is for Laplacians and forms Σ C_ij ∂_i ∂_j{powers}; this operator is {self!r}: "
+                    "pass kind='sparse', which is for all"
+                )
+        return _estimate(self.terms, f, x, samples, draws, kind, sets, standard_error)
+
+    def _dimension(self, of_points: int | None) -> int:
+        known = self.dimension if of_points is None else of_points
+        if self.dimension is not None and known != self.dimension:
+            raise ValueError(
+                f"the operator is for {self.dimension} coordinates, the points have {known}: make it without a "
+                f"dimension, or pass points of shape (batch, {self.dimension})"
+            )
+        highest = self._highest
+        if known is None and highest >= 0 and not any(t.laplacians for t in self.terms):
+            known = highest + 1
+        if known is None:
+            raise ValueError("the number of coordinates is not known: pass L.plan(dimension)")
+        if highest >= known:
+            raise ValueError(
+                f"the operator differentiates by coordinate {highest}, but the points have {known} "
+                f"coordinate{'s' * (known != 1)}, counted from 0: pass points of shape (batch, {highest + 1})"
+            )
+        return known
+
+
+def _monomials(term: Term) -> list[tuple[int, ...]]:
+    return [term.monomial, *(factor.monomial for factor in term.factors)]
+
+
+def _written(item: tuple[Term, Fraction]) -> str:
+    term, number = item
+    parts = [] if number == 1 else [str(number)]
+    for factor in term.factors:
+        name = getattr(factor.function, "__name__", type(factor.function).__name__)
+        parts.append(f"∂{''.join(map(str, factor.monomial))} {name}" if factor.monomial else name)
+    if term.laplacians:
+        parts.append("Δ" if term.laplacians == 1 else f"Δ^{term.laplacians}")
+    if term.form is not None:
+        parts.append("Σ C_ij ∂_i ∂_j")
+    if term.monomial:
+        parts.append(f"D({', '.join(map(str, term.monomial))})")
+    return " * ".join(parts) or "1"
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {describe(value)}") from None
+    if value < 0:
+        raise ValueError(f"{name} must be an integer >= 0, got {value}")
+    return value
+
+
+def _exact(number: Any) -> Fraction:
+    if is_array(number) and getattr(number, "ndim", 1) == 0:
+        number = number.item() if hasattr(number, "item") else number
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        raise TypeError(
+            f"an operator is multiplied by a real number or a function of x, got {describe(number)}: for a coefficient "
+            "that is trained, multiply what L(f, x) returns"
+        )
+    try:
+        return Fraction(number) if isinstance(number, numbers.Rational) else Fraction(float(number))  # exactly
+    except (ValueError, OverflowError):
+        raise ValueError(f"an operator is multiplied by a finite number, got {number}") from None
+
+
+def _one_dimension(a: Operator, b: Operator) -> int | None:
+    if None not in (a.dimension, b.dimension) and a.dimension != b.dimension:
+        raise ValueError(f"operators for {a.dimension} and {b.dimension} coordinates were put together")
+    return b.dimension if a.dimension is None else a.dimension
+
+
+def _composed(left: Term, right: Term, dimension: int | None) -> dict[Term, Fraction]:
+    """left(right u), by the product rule where right has functions of x."""
+    if left.form is None and right.form is None and not right.factors:
+        monomial = tuple(sorted((*left.monomial, *right.monomial)))
+        return {Term(monomial, left.laplacians + right.laplacians, None, left.factors): Fraction(1)}
+    if left == Term(factors=left.factors):
+        return {right._replace(factors=(*left.factors, *right.factors)): Fraction(1)}
+    if right == Term() or (left.form is None and right == Term(form=right.form) and left == Term()):
+        return {left: Fraction(1)}
+    result: dict[Term, Fraction] = {}
+    for order, times in _one_by_one(left, dimension).items():
+        derived = {right: Fraction(1)}
+        for i in order:
+            derived = _derived(derived, i, dimension)
+        for term, number in derived.items():
+            key = term._replace(factors=(*left.factors, *term.factors))
+            result[key] = result.get(key, Fraction(0)) + times * number
+    return result
+
+
+def _one_by_one(term: Term, dimension: int | None) -> dict[tuple[int, ...], Fraction]:
+    """A term without its factors as a sum of products of single derivatives."""
+    result = {term.monomial: Fraction(1)}
+    if term.laplacians or term.form is not None:
+        if term.form is not None and term.form.varies:
+            raise ValueError(
+                "a form with a matrix that is a function of x was differentiated or composed: write it out, as the "
+                "sum of c_ij * D(i, j) with functions c_ij"
+            )
+        if dimension is None:
+            raise ValueError(
+                "the product rule for a Laplacian of a function of x needs the number of coordinates: make it with "
+                "laplacian(dimension)"
+            )
+        one = {(i, i): Fraction(1) for i in range(dimension)}
+        if term.form is not None:
+            matrix = term.form.matrix
+            one = {(i, j): Fraction(float(matrix[i, j])) for i in range(dimension) for j in range(dimension)}
+        for _ in range(term.laplacians or 1):
+            longer: dict[tuple[int, ...], Fraction] = {}
+            for monomial, number in result.items():
+                for pair, times in one.items():
+                    key = tuple(sorted((*monomial, *pair)))
+                    longer[key] = longer.get(key, Fraction(0)) + number * times
+            result = longer
+    return result
+
+
+def _derived(terms: Mapping[Term, Fraction], i: int, dimension: int | None) -> dict[Term, Fraction]:
+    """∂_i of terms."""
+    result: dict[Term, Fraction] = {}
+    for term, number in terms.items():
+        if term.form is not None:
+            written = {
+                Term(m, 0, None, term.factors): number * c
+                for m, c in _one_by_one(term._replace(factors=()), dimension).items()
+            }
+            for key, c in _derived(written, i, dimension).items():
+                result[key] = result.get(key, Fraction(0)) + c
+            continue
+        keys = [term._replace(monomial=tuple(sorted((*term.monomial, i))))]
+        for place, factor in enumerate(term.factors):
+            derived = factor._replace(monomial=tuple(sorted((*factor.monomial, i))))
+            keys.append(term._replace(factors=(*term.factors[:place], derived, *term.factors[place + 1 :])))
+        for key in keys:
+            result[key] = result.get(key, Fraction(0)) + number
+    return result
+
+
+# --- the makers --------------------------------------------------------------------------------------
+
+
+def D(*coordinates: int) -> Operator:  # noqa: N802 the field's letter
+    """The partial derivative by the given coordinates in turn: ``D(0, 0, 1)`` is ∂³/∂x_0²∂x_1, ``D()`` the identity."""
+    return Operator({Term(tuple(sorted(_whole("a coordinate", i) for i in coordinates))): Fraction(1)})
+
+
+def identity() -> Operator:
+    """f itself."""
+    return D()
+
+
+def partial(alpha: Sequence[int]) -> Operator:
+    """∂^α with a multi-index of one order a coordinate: ``partial((2, 0, 1))`` is ∂³/∂x_0²∂x_2."""
+    if isinstance(alpha, int) or not hasattr(alpha, "__iter__"):
+        raise TypeError(f"alpha is a multi-index, one order a coordinate, such as (2, 0, 1); got {describe(alpha)}")
+    orders = [_whole("an order in alpha", a) for a in alpha]
+    monomial = tuple(i for i, a in enumerate(orders) for _ in range(a))
+    return Operator({Term(monomial): Fraction(1)}, len(orders))
+
+
+def laplacian(dimension: int | None = None) -> Operator:
+    """Δ = Σ_i ∂²/∂x_i² over all coordinates; ``dimension`` is asked for where the product rule is to be applied."""
+    return polyharmonic(1, dimension)
+
+
+def biharmonic(dimension: int | None = None) -> Operator:
+    """Δ²."""
+    return polyharmonic(2, dimension)
+
+
+def polyharmonic(power: int, dimension: int | None = None) -> Operator:
+    """Δ^power."""
+    if dimension is not None and (_whole("dimension", dimension)) < 1:
+        raise ValueError("dimension must be at least 1")
+    return Operator({Term((), _whole("power", power)): Fraction(1)}, dimension)
+
+
+def weighted_laplacian(matrix: Any) -> Operator:
+    """Σ_ij C_ij ∂_i ∂_j with a constant matrix C (d, d), or a function x ↦ C(x) (\\*batch, d, d).
+
+    Of a constant C, array or nested lists, the symmetric part counts. C(x) is to be symmetric positive definite, for
+    its Cholesky factor is what is differentiated along; any other is the sum of ``c_ij * D(i, j)``.
+    """
+    if callable(matrix):
+        return Operator({Term(form=Form(matrix)): Fraction(1)})
+    values = numpy.asarray(matrix.tolist() if hasattr(matrix, "tolist") else matrix, dtype=numpy.float64)
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or not numpy.isfinite(values).all():
+        raise ValueError(f"weighted_laplacian takes a square matrix of finite numbers; got shape {values.shape}")
+    return Operator({Term(form=Form((values + values.T) / 2)): Fraction(1)}, values.shape[0])
+
+
+# --- application -------------------------------------------------------------------------------------
+
+
+def jointly(
+    operators: Sequence[Operator],
+    f: Callable[[Any], Any],
+    x: Array,
+    *,
+    method: str = "auto",
+    max_directions: int | None = None,
+) -> list[Array]:
+    """[L f for L in operators] at x, each of the shape of f(x), from pushes that they share. See :class:`Operator`.
+
+    ``value, second = jointly((identity(), laplacian()), net, x)`` costs what the Laplacian does.
+    """
+    if isinstance(operators, Operator) or not all(isinstance(L, Operator) for L in operators):
+        raise TypeError("jointly takes several operators, such as jointly((identity(), laplacian()), f, x)")
+    x = _points(f, x)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if max_directions is not None and _whole("max_directions", max_directions) < 1:
+        raise ValueError("max_directions must be at least 1")
+    dimension = int(x.shape[-1])
+    if len(operators) == 1:
+        return apply(operators[0].plan(dimension), f, x, method, max_directions)
+    for L in operators:  # noqa: N806 the field's letter
+        L._dimension(dimension)
+    return apply(make_plan([L.terms for L in operators], dimension), f, x, method, max_directions)
+
+
+def _points(f: Any, x: Any) -> Array:
+    if not callable(f):
+        raise TypeError(f"f must be a function or a network, got {describe(f)}: call L(f, x)")
+    if is_array(x):
+        adapter_for(x)
+    x = as_floating(x, "x")
+    if x.ndim == 0:
+        raise ValueError(
+            "x is one number, an operator takes points (batch, d): pass xp.reshape(x, (1, 1)), or for derivatives by "
+            "one variable call nt.derivatives"
+        )
+    return x

@@ -1,0 +1,393 @@
+"""A linear differential operator as a plan, directions × order × weights, and the plan applied.
+
+Floor 9. An operator is a sum of terms; its part of each degree is a polynomial, which ``power_sums`` writes as powers
+of linear forms, that is directional derivatives (``docs/theory.md`` section 9). Those of one order are one step: one
+push along all their directions. That a step is exact, collapsed or compressed is a choice here, not another code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy
+
+from ntaylor import pushing
+from ntaylor.array_object import unwrapped_namespace
+from ntaylor.directions import Coordinates, Directions, Fields, Rows, of_integers
+from ntaylor.namespace import array_namespace, device, hides_values
+from ntaylor.power_sums import Direction, Monomial, condition, power_sum
+
+__all__ = ["METHODS", "Factor", "Form", "Plan", "Step", "Sum", "Term", "Terms", "apply", "factor_value", "make_plan"]
+
+Array = Any
+
+METHODS = ("auto", "plain", "collapsed", "compressed")
+
+
+class Factor(NamedTuple):
+    """∂^monomial of a function of x: what an operator multiplies by."""
+
+    function: Callable[[Any], Any]
+    monomial: Monomial = ()
+
+
+class Form:
+    """Σ_ij C_ij ∂_i ∂_j as it came: C is a symmetric matrix (d, d), or a function x ↦ (\\*batch, d, d), positive."""
+
+    def __init__(self, matrix: Any):
+        self.matrix = matrix
+
+    @property
+    def varies(self) -> bool:
+        """Whether it is a function of x."""
+        return callable(self.matrix)
+
+    def directions(self, x: Array) -> tuple[Directions, list[float]]:
+        """v_r and ω_r = ±1 with C = Σ_r ω_r v_r v_rᵀ: of the eigenvectors, or at each point of the Cholesky factor."""
+        xp = array_namespace(x)
+        if self.varies:
+            factor = xp.linalg.cholesky(self.matrix(x))
+            return Fields(xp.moveaxis(factor, -1, 0)), [1.0] * x.shape[-1]
+        values, vectors = numpy.linalg.eigh(self.matrix)
+        kept = numpy.abs(values) > 1e-14 * numpy.abs(values).max(initial=0.0)
+        rows = (vectors * numpy.sqrt(numpy.abs(values))).T[kept]
+        return Rows(rows), [float(s) for s in numpy.sign(values[kept])]
+
+
+class Term(NamedTuple):
+    """factors · Δ^laplacians form ∂^monomial."""
+
+    monomial: Monomial = ()
+    laplacians: int = 0
+    form: Form | None = None
+    factors: tuple[Factor, ...] = ()
+
+
+Terms = Mapping[Term, Fraction]
+
+
+class Sum(NamedTuple):
+    """A share of a step in the result: factors · Σ_r ω_r D_{v_r}^degree f, of derivatives."""
+
+    output: int
+    """Which of several operators it belongs to."""
+    degree: int
+    factors: tuple[Factor, ...]
+    weights: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One push: directions, the order they are pushed to, and what is summed."""
+
+    order: int
+    sums: tuple[Sum, ...]
+    integers: tuple[Direction, ...] = ()
+    """Exact directions, or none for …"""
+    every: int = 0
+    """… all so many coordinates, or …"""
+    form: Form | None = None
+    """… those of a form, whose weights are known when it is applied."""
+    conditions: tuple[float, ...] = ()
+
+    def count(self, dimension: int) -> int:
+        """R."""
+        return len(self.integers) or self.every or dimension
+
+    def at(self, x: Array) -> tuple[Directions, list[float] | None]:
+        """The directions, and weights that multiply those of the sums."""
+        if self.form is not None:
+            return self.form.directions(x)
+        if self.every:
+            return Coordinates(range(self.every)), None
+        return of_integers(self.integers, x.shape[-1]), None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How operators are computed: printed, it says so in plain words."""
+
+    dimension: int
+    outputs: int
+    values: tuple[tuple[int, tuple[Factor, ...], Fraction], ...]
+    """Multiples of f itself: output, factors, number."""
+    steps: tuple[Step, ...]
+
+    @property
+    def order(self) -> int:
+        """The highest order of any jet."""
+        return max((s.order for s in self.steps), default=0)
+
+    @property
+    def directions(self) -> int:
+        """How many jets are pushed."""
+        return sum(s.count(self.dimension) for s in self.steps)
+
+    def __str__(self) -> str:
+        lines = [f"in {self.dimension} dimension{'s' * (self.dimension != 1)}:"]
+        for _, factors, number in self.values:
+            lines.append(f"  {_times(number)}{_of_factors(factors)}f(x)")
+        for step in self.steps:
+            lines += _described(step, self.dimension)
+        if not self.steps and not self.values:
+            lines.append("  nothing: the operator is 0")
+        return "\n".join(lines)
+
+
+def _times(number: Fraction) -> str:
+    return "" if number == 1 else f"{number} · "
+
+
+def _of_factors(factors: Sequence[Factor]) -> str:
+    names = []
+    for function, monomial in factors:
+        name = getattr(function, "__name__", type(function).__name__)
+        names.append(f"{'∂' + ''.join(map(str, monomial)) + ' ' if monomial else ''}{name}(x) · ")
+    return "".join(names)
+
+
+def _vector(direction: Direction, dimension: int) -> str:
+    if dimension <= 6:
+        entries = dict(direction)
+        return f"({', '.join(str(entries.get(i, 0)) for i in range(dimension))}{',' * (dimension == 1)})"
+    return " + ".join(f"{_times(Fraction(entry))}e{i}" for i, entry in direction)
+
+
+_SHOWN = 12
+
+
+def _described(step: Step, dimension: int) -> list[str]:
+    count = step.count(dimension)
+    jets = f"{count} jet{'s' * (count != 1)} of order {step.order}"
+    tops = [s for s in step.sums if s.degree == step.order]
+    if len(tops) == 1 and count > 1:
+        plain, collapsed = 1 + step.order * count, 2 + (step.order - 1) * count
+        jets += f" that share f(x), collapsed: {collapsed} arrays are carried, not {plain}"
+    if step.order == 2 and (step.every or step.form) and not (step.form and step.form.varies):
+        jets += "; of a network whose first layer has fewer outputs, as many jets as that has (compressed)"
+    lines = [f"  {jets}; nested reverse mode differentiates {step.order} times, its graph grows as 2^{step.order}"]
+    for s in step.sums:
+        lines.append(f"    {_of_factors(s.factors)}Σ ω D^{s.degree} along")
+        if step.every:
+            lines.append(f"      every coordinate, ω = {s.weights[0]}")
+        elif step.form is not None:
+            kind = "the Cholesky factor's columns at each point" if step.form.varies else "the matrix's eigenvectors"
+            lines.append(f"      {kind}, ω = {'' if s.weights[0] == 1 else s.weights[0]}±1")
+        else:
+            used = [(v, w) for v, w in zip(step.integers, s.weights, strict=True) if w]
+            width = max(len(_vector(v, dimension)) for v, _ in used[:_SHOWN])
+            lines += [f"      {_vector(v, dimension):<{width}}  ω = {w}" for v, w in used[:_SHOWN]]
+            if len(used) > _SHOWN:
+                lines.append(f"      and {len(used) - _SHOWN} more")
+    if step.conditions and max(step.conditions) > 1:
+        lines.append(f"    cancellation costs a factor of at most {max(step.conditions):.3g} in rounding")
+    return lines
+
+
+# --- making ------------------------------------------------------------------------------------------
+
+_EXPANDED = 32
+"""Up to so many coordinates a Laplacian is written out, so that it may share directions with other terms."""
+
+
+def make_plan(operators: Sequence[Terms], dimension: int) -> Plan:
+    """The plan of several operators at once. Weights are exact, and their identities were verified."""
+    values: list[tuple[int, tuple[Factor, ...], Fraction]] = []
+    polynomials: dict[tuple[int, tuple[Factor, ...], int], dict[Monomial, Fraction]] = {}
+    steps: list[Step] = []
+    for output, terms in enumerate(operators):
+        alone = _laplacians_alone(terms, dimension)
+        for term, number in terms.items():
+            if term.form is not None:
+                sums = (Sum(output, 2, term.factors, (number,)),)
+                steps.append(Step(2, sums, form=term.form))
+            elif term in alone:
+                steps.append(Step(2, (Sum(output, 2, term.factors, (number,)),), every=dimension))
+            else:
+                for monomial, times in _expanded(term, dimension).items():
+                    if not monomial:
+                        values.append((output, term.factors, number * times))
+                        continue
+                    polynomial = polynomials.setdefault((output, term.factors, len(monomial)), {})
+                    polynomial[monomial] = polynomial.get(monomial, Fraction(0)) + number * times
+    return Plan(dimension, len(operators), tuple(values), (*_steps(polynomials), *steps))
+
+
+def _laplacians_alone(terms: Terms, dimension: int) -> set[Term]:
+    """Terms Δ that are better left as every coordinate."""
+    if dimension <= _EXPANDED:
+        return set()
+    return {t for t in terms if t.laplacians == 1 and not t.monomial}
+
+
+def _expanded(term: Term, dimension: int) -> dict[Monomial, Fraction]:
+    """Δ^p ∂^α as monomials."""
+    result = {term.monomial: Fraction(1)}
+    for _ in range(term.laplacians):
+        longer: dict[Monomial, Fraction] = {}
+        for monomial, number in result.items():
+            for i in range(dimension):
+                key = tuple(sorted((*monomial, i, i)))
+                longer[key] = longer.get(key, Fraction(0)) + number
+        result = longer
+    return result
+
+
+def _steps(polynomials: Mapping[tuple[int, tuple[Factor, ...], int], Mapping[Monomial, Fraction]]) -> list[Step]:
+    """The highest degrees first; lower ones along directions that are there, where they are enough."""
+    sums_of: dict[int, list[tuple[int, tuple[Factor, ...], dict[Direction, Fraction]]]] = {}
+    conditions: dict[int, list[float]] = {}
+    for (output, factors, degree), polynomial in polynomials.items():
+        left = {monomial: c for monomial, c in polynomial.items() if c}
+        if not left:
+            continue
+        found = power_sum(left, degree)
+        weights = dict(zip(found.directions, found.weights, strict=True))
+        sums_of.setdefault(degree, []).append((output, factors, weights))
+        conditions.setdefault(degree, []).append(condition(found))
+    order_of: dict[Direction, int] = {}
+    for degree in sorted(sums_of, reverse=True):
+        for _, _, weights in sums_of[degree]:
+            for direction in weights:
+                order_of.setdefault(direction, degree)
+    steps = []
+    for order in sorted(sums_of, reverse=True):
+        directions = tuple(sorted(d for d, n in order_of.items() if n == order))
+        if not directions:
+            continue
+        sums = []
+        for degree in sorted(sums_of, reverse=True):
+            for output, factors, weights in sums_of[degree]:
+                row = tuple(weights.get(d, Fraction(0)) for d in directions)
+                if any(row) and degree <= order:
+                    sums.append(Sum(output, degree, factors, row))
+        steps.append(Step(order, tuple(sums), integers=directions, conditions=tuple(conditions.get(order, ()))))
+    return steps
+
+
+# --- applying ----------------------------------------------------------------------------------------
+
+
+def apply(
+    plan: Plan, f: Callable[..., Any], x: Array, method: str = "auto", max_directions: int | None = None
+) -> list[Array]:
+    """Each operator of the plan, of the shape of f(x). ``x`` is (\\*batch, d)."""
+    primal: Any = None
+    totals: list[Any] = [None] * plan.outputs
+
+    def add(share: Sum, result: Any) -> None:
+        value = result if not share.factors else factor_value(share.factors, x, result) * result
+        totals[share.output] = value if totals[share.output] is None else totals[share.output] + value
+
+    for step in plan.steps:
+        directions, signs = step.at(x)
+        tops = [s for s in step.sums if s.degree == step.order]
+        lower = [s for s in step.sums if s.degree < step.order]
+        if _is_compressed(step, tops, f, x, directions, method):
+            weights = _combined(tops[0].weights, signs, directions.count)
+            scale, relative = _scaled(weights)
+            primal, result = pushing.quadratic(f, x, directions, relative)
+            add(tops[0], result * scale)
+            if lower:  # first derivatives, along those directions only that they need
+                kept = [r for r in range(directions.count) if any(s.weights[r] for s in lower)]
+                directions = of_integers([step.integers[r] for r in kept], x.shape[-1])
+                lower = [s._replace(weights=tuple(s.weights[r] for r in kept)) for s in lower]
+            step_sums, order = lower, 1
+        else:
+            step_sums, order = list(step.sums), step.order
+        if step_sums:
+            primal = _push_and_sum(f, x, directions, signs, order, step_sums, method, max_directions, add)
+    for output, factors, number in plan.values:
+        primal = f(x) if primal is None else primal
+        add(Sum(output, 0, factors, ()), primal * float(number))
+    if any(t is None for t in totals):
+        primal = f(x) if primal is None else primal
+        totals = [primal * 0 if t is None else t for t in totals]
+    return totals
+
+
+def _is_compressed(step: Step, tops: Sequence[Sum], f: Any, x: Array, directions: Directions, method: str) -> bool:
+    if method in ("plain", "collapsed") or step.order != 2 or len(tops) != 1 or not directions.shared:
+        return False
+    width = pushing.width_of_compression(f, x)
+    return width is not None and (directions.count > width or method == "compressed")
+
+
+def _combined(weights: Sequence[Fraction], signs: Sequence[float] | None, count: int) -> list[float]:
+    numbers = [float(w) for w in weights]
+    if len(numbers) == 1 and count != 1:
+        numbers = numbers * count
+    return numbers if signs is None else [w * s for w, s in zip(numbers, signs, strict=True)]
+
+
+def _scaled(weights: list[float]) -> tuple[float, list[float] | None]:
+    """A number, and weights relative to it: None if all are 1."""
+    first = next((w for w in weights if w), 1.0)
+    return (first, None) if all(w == first for w in weights) else (1.0, weights)
+
+
+def _push_and_sum(
+    f: Any,
+    x: Array,
+    directions: Directions,
+    signs: Sequence[float] | None,
+    order: int,
+    sums: Sequence[Sum],
+    method: str,
+    max_directions: int | None,
+    add: Callable[[Sum, Any], None],
+) -> Any:
+    xp = unwrapped_namespace([x])
+    count = directions.count
+    tops = [s for s in sums if s.degree == order]
+    collapse = len(tops) == 1 and method != "plain" and count > 1
+    primal = None
+    size = max_directions or count
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        part = directions if (start, stop) == (0, count) else directions.part(start, stop)
+        weighted = [(s, _scaled(_combined(s.weights, signs, count)[start:stop])) for s in sums]
+
+        def array(weights: list[float]) -> Array:
+            return xp.asarray(weights, dtype=x.dtype, device=None if hides_values(x) else device(x))
+
+        scale_top, relative_top = next((w for s, w in weighted if collapse and s is tops[0]), (1.0, None))
+        c = pushing.along(
+            f,
+            x,
+            part,
+            order,
+            None if relative_top is None else array(relative_top),
+            (float(stop - start) if relative_top is None else sum(relative_top)) if collapse else None,
+        )
+        primal = c[0]
+        for s, (scale, relative) in weighted:
+            found = c[s.degree]
+            if found is None:
+                continue
+            if not (collapse and s is tops[0]):
+                if relative is None:
+                    found = xp.sum(found, axis=0)
+                else:
+                    found = xp.sum(found * xp.reshape(array(relative), (-1, *(1,) * (found.ndim - 1))), axis=0)
+                factor = scale
+            else:
+                factor = scale_top
+            add(s, found * (factor * math.factorial(s.degree)))
+    return primal
+
+
+def factor_value(factors: Sequence[Factor], x: Array, like: Array) -> Any:
+    """The product of the factors at x, to multiply by ``like``, which is of f's shape."""
+    product: Any = 1.0
+    for function, monomial in factors:
+        value = function(x)
+        if monomial:
+            (value,) = apply(make_plan([{Term(monomial): Fraction(1)}], x.shape[-1]), function, x)
+        product = product * value
+    missing = like.ndim - getattr(product, "ndim", like.ndim)
+    return product if missing <= 0 else product[(..., *(None,) * missing)]

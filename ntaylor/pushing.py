@@ -1,0 +1,154 @@
+"""Jets along many directions at once, of networks and of functions, plain, collapsed and compressed.
+
+Floor 8: pushes; which directions, and what is made of the results, is for operators to say. Coefficients here are
+Taylor coefficients, derivatives are up to the caller's k!. Equation numbers refer to ``docs/theory.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ntaylor.array_object import new_level, unwrapped_namespace
+from ntaylor.bundles import Bundle, Family, Total
+from ntaylor.composites import Chain
+from ntaylor.differentiate import pushed
+from ntaylor.directions import Directions, Fields, Rows
+from ntaylor.dispatch import adapter_for
+from ntaylor.jets import Jet
+from ntaylor.layers import Dense, Scale
+from ntaylor.linalg_transposes import gram_root
+from ntaylor.namespace import array_namespace
+from ntaylor.networks import MLP, is_network
+
+__all__ = ["along", "jet_along", "quadratic", "width_of_compression"]
+
+Array = Any
+
+
+def along(
+    f: Callable[..., Any], x: Array, directions: Directions, order: int, weights: Any = None, total: float | None = None
+) -> list[Any]:
+    """Taylor coefficients 0..order of t ↦ f(x + t v_r) for R directions v_r that share one primal.
+
+    Coefficient 0 is f(x); those above are (R, \\*f(x).shape), ``None`` where structurally zero. With ``total`` given,
+    Σ_r ω_r, the last one is collapsed: Σ_r ω_r v_order,r of the shape of f(x), with ω_r of ``weights`` (R,) or 1.
+    """
+    family = Family(directions.count, new_level(), None if total is None else order, weights, total or 0.0)
+    jet = jet_along(f, x, directions, family, order)
+    result: list[Any] = [jet.primal]
+    for k in range(1, order + 1):
+        c = jet._coefficient(k)
+        if c is None:
+            result.append(None)
+        elif k == order and total is not None:
+            result.append(c.array if isinstance(c, Total) else c * family.weight)
+        else:
+            # What is the same along all directions was not made once for each.
+            xp = unwrapped_namespace([c.array if isinstance(c, Bundle) else c])
+            same = not isinstance(c, Bundle)
+            result.append(xp.broadcast_to(c, (family.size, *c.shape)) if same else c.array)
+    return result
+
+
+def jet_along(f: Callable[..., Any], x: Array, directions: Directions, family: Family, order: int) -> Jet:
+    """The jet of f whose coefficients above 0 are bundles of the family.
+
+    A function may know better than to be called with vectors of all directions: then it has a method of this name,
+    with the same arguments but the first.
+    """
+    own = getattr(f, "jet_along", None)
+    if own is not None:
+        return own(x, directions, family, order)  # type: ignore[no-any-return]
+    opened = _opened(f, x)
+    if opened is None:
+        jet = pushed(f, [x, Bundle(directions.stack(x), family)], order)
+        if not isinstance(jet, Jet):
+            raise TypeError(f"an operator takes a function that returns one array; it returned a {type(jet).__name__}")
+        return jet
+    value, weight, rest = opened
+    return _restored(rest.push([value, Bundle(directions.product(x, weight), family)], order)[0], order)
+
+
+def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
+    """(x @ weight + bias, weight, the layers after) of a network that begins with a dense layer; None of all else.
+
+    A range of the inputs is part of the weight.
+    """
+    if not is_network(f) or x.ndim < 2:
+        return None
+    layers = list(f.layers)
+    scales = []
+    while layers and isinstance(layers[0], Scale):
+        scales.append(layers.pop(0))
+    if not layers or not isinstance(layers[0], Dense):
+        return None
+    first = layers.pop(0)
+    weight = first.parameters["weight"]
+    inner = f.point(x)
+    for scale in scales:
+        inner = (inner - scale.shift) * scale.factor
+    value = first.push([inner], 0)[0][0]
+    for scale in reversed(scales):
+        factor = scale.factor
+        weight = factor[:, None] * weight if factor.ndim else factor * weight
+    return value, weight, Chain(layers)
+
+
+def _restored(coefficients: list[Any], order: int) -> Jet:
+    """The jet of these coefficients of a network's layers: every one of the primal's shape."""
+    return Jet(coefficients, order, level=new_level())
+
+
+# --- second order ------------------------------------------------------------------------------------
+
+
+def width_of_compression(f: Any, x: Array) -> int | None:
+    """How many directions are enough for a second-order operator of f at x; None where nothing is known of f."""
+    network = getattr(f, "compresses", f)
+    opened = _opened(network, x) if isinstance(network, MLP) else None
+    return None if opened is None else int(opened[1].shape[-1])
+
+
+def quadratic(f: Any, x: Array, directions: Directions, weights: Any = None) -> tuple[Array, Array]:
+    """(f(x), Σ_r ω_r D²_{v_r} f) with ω_r of ``weights``, numbers (R,) of NumPy, or 1: collapsed and compressed.
+
+    Second *derivatives*. Where f begins with a dense layer, or is made of a network that does, the pushed directions
+    V W are replaced by as many as that layer has outputs, for only their Gram matrix matters: (10.3).
+    """
+    own = getattr(f, "quadratic", None)
+    if own is not None:
+        return own(x, directions, weights)  # type: ignore[no-any-return]
+    value, weight, rest = _opened(f, x)  # type: ignore[misc]
+    stack, signs = _compressed(directions.product(x, weight), weights)
+    family = Family(stack.shape[0], new_level(), 2, signs, float(sum(signs)) if signs is not None else stack.shape[0])
+    jet = _restored(rest.push([value, Bundle(stack, family)], 2)[0], 2)
+    top = jet._coefficient(2)
+    return jet.primal, jet.primal * 0 if top is None else 2 * top.array
+
+
+def _compressed(stack: Array, weights: Any) -> tuple[Array, Any]:
+    """At most 2 h directions (R, 1…, h) with the same Gram matrix, and their signs, None if all are positive."""
+    xp = unwrapped_namespace([stack])
+    shape = stack.shape
+    rows = xp.reshape(stack, (shape[0], shape[-1]))
+    if weights is None:
+        groups = [(rows, 1.0)]
+    else:
+        groups = []
+        for sign in (1.0, -1.0):
+            chosen = [r for r, w in enumerate(weights) if w * sign > 0]
+            if chosen:
+                index = xp.asarray(chosen, device=stack.device)
+                roots = xp.asarray([abs(float(weights[r])) ** 0.5 for r in chosen], dtype=rows.dtype)
+                groups.append((xp.take(rows, index, axis=0) * roots[:, None], sign))
+    parts, signs = [], []
+    for a, sign in groups:
+        root = gram_root(a) if a.shape[0] > a.shape[1] else a
+        parts.append(root)
+        signs += [sign] * root.shape[0]
+    joined = parts[0] if len(parts) == 1 else xp.concat(parts)
+    joined = xp.reshape(joined, (joined.shape[0], *shape[1:-1], shape[-1]))
+    if all(s > 0 for s in signs):
+        return joined, None
+    return joined, xp.asarray(signs, dtype=joined.dtype)
