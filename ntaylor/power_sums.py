@@ -38,8 +38,14 @@ _MERSENNE = (127, 521, 2203, 9689)
 _ONE = Fraction(1)
 _AXIS: tuple[Direction, Fraction] = (((0, 1),), _ONE)
 
+_NEARLY_ONE = Fraction(11, 10)
+"""Two variables: conditions between 1, the least there is, and this one are taken for equal."""
+
 _LARGE = 130
 """Up to so many directions, a family is spread over the sphere."""
+
+_HUGE = 1000
+"""From so many monomials on, neither elimination nor the lattice is tried: what polarisation gives is kept."""
 
 _SMALL = 200
 """Up to so many directions, fewer are looked for."""
@@ -100,7 +106,8 @@ def condition(power_sum: PowerSum) -> float:
     """Σ_r |ω_r| |v_r|^m / max_α |c_α|: by how much cancellation can multiply rounding errors.
 
     Its decimal logarithm is the number of digits that can be lost, where f's derivatives of order
-    m are of one size in all directions. 1 for a pure power, 0 for the empty sum.
+    m are of one size in all directions. 1 for a pure power; at least 1 for a monomial of two
+    variables, less is possible with more of them; 0 for the empty sum.
     """
     if not power_sum.weights:
         return 0.0
@@ -400,7 +407,9 @@ def _part(terms: Terms, m: int) -> tuple[tuple[Direction, Fraction], ...]:
     if dimension == 2 and len(terms) == 1:
         a = terms[0][0].count(0)
         found = [weights]
-        for height in range(2, max(6, m + 1)):
+        for height in range(1, max(6, m + 1)):
+            if len(found[-1]) == m and _size(found[-1].items(), m) < _NEARLY_ONE:
+                break  # as few as can be, and as little cancellation: entries stay small
             if 2 * len(_slopes(height)) < m:
                 continue
             # By (9.6): no axis if both exponents are odd, both if both are even, that of the odd one else.
@@ -442,7 +451,7 @@ def _fewer(terms: Terms, weights: Weights, dimension: int, m: int) -> Weights:
         if len(pool) * sum(math.comb(len(v) + m - 1, m) for v in pool) <= _ELIMINATION:
             candidates += _solve(pool, [terms], m) or []
     best = _best(candidates, m)
-    return best if len(best) <= full else _on_lattice(terms, dimension, m)
+    return best if len(best) <= full or full > _HUGE else _on_lattice(terms, dimension, m)
 
 
 def _square(v: Direction) -> int:
