@@ -50,8 +50,8 @@ _HUGE = 1000
 _SMALL = 200
 """Up to so many directions, fewer are looked for."""
 
-_ELIMINATION = 8_000_000
-"""Up to so many multiplications an elimination is tried, about two seconds."""
+_ELIMINATION = 2_500_000
+"""Up to so many multiplications an elimination is tried, about a second; three times as many where one is due."""
 
 
 class PowerSum(NamedTuple):
@@ -446,9 +446,10 @@ def _fewer(terms: Terms, weights: Weights, dimension: int, m: int) -> Weights:
         height = next(h for h in range(2, m + 3) if 2 * len(_slopes(h)) > m)
         pools += [_lines(m + 1, offset, height) for offset in (0, 1)]
     candidates = [weights]
+    affordable = _ELIMINATION * (3 if len(weights) > full else 1)
     for pool in pools:
         pool = list(dict.fromkeys(pool))
-        if len(pool) * sum(math.comb(len(v) + m - 1, m) for v in pool) <= _ELIMINATION:
+        if len(pool) * sum(math.comb(len(v) + m - 1, m) for v in pool) <= affordable:
             candidates += _solve(pool, [terms], m) or []
     best = _best(candidates, m)
     return best if len(best) <= full or full > _HUGE else _on_lattice(terms, dimension, m)
