@@ -45,7 +45,7 @@ _LARGE = 130
 """Up to so many directions, a family is spread over the sphere."""
 
 _HUGE = 1000
-"""From so many monomials on, neither elimination nor the lattice is tried: what polarisation gives is kept."""
+"""Beyond so many monomials the lattice is not made: what polarisation gives is kept."""
 
 _SMALL = 200
 """Up to so many directions, fewer are looked for."""
@@ -269,7 +269,7 @@ def _lines(total: int, offset: int, height: int) -> list[Direction]:
 
 
 def _solve(directions: Sequence[Direction], targets: Sequence[Terms], m: int) -> list[Weights] | None:
-    """Weights of each target on the first independent ones of ``directions``; ``None`` if one is out of their span.
+    """Weights of each target on the first independent ones of ``directions``; ``None`` if there are none.
 
     Elimination modulo a prime and rational reconstruction; what is returned is expanded and
     compared, so a prime too small, or unlucky, is found out and the next is taken.
@@ -282,6 +282,8 @@ def _solve(directions: Sequence[Direction], targets: Sequence[Terms], m: int) ->
     width = len(columns)
     for exponent in _MERSENNE:
         prime = 2**exponent - 1
+        if any(c.denominator % prime == 0 for target in targets for _, c in target):
+            continue
         rows = [[0] * (width + len(targets)) for _ in monomials]
         for at, column in enumerate(columns):
             for monomial, c in column.items():
@@ -304,7 +306,7 @@ def _solve(directions: Sequence[Direction], targets: Sequence[Terms], m: int) ->
             result.append(weights)
         else:
             return result
-    raise ArithmeticError(f"weights of degree {m} on {width} directions have more than 4000 bits")
+    return None
 
 
 def _eliminate(rows: list[list[int]], width: int, prime: int) -> list[int]:

@@ -278,6 +278,17 @@ def test_weights_too_large_for_the_first_modulus_are_found_with_the_next():
     assert solved[((0, 1), (1, 1))] == c / 2
 
 
+def test_where_no_modulus_is_large_enough_polarisation_stands(monkeypatch):
+    monkeypatch.setattr(power_sums, "_MERSENNE", (5, 7))
+    power_sums._power_sum.cache_clear()
+    power_sums._part.cache_clear()
+    for c in (Fraction(1), Fraction(1, 31), Fraction(5, 127)):
+        polynomial = {(0, 0, 0, 0, 0, 1, 1): 1, (0, 0, 1, 1, 1, 1, 1): c}
+        assert_identity(power_sum(polynomial, 7), polynomial, 7)
+    power_sums._power_sum.cache_clear()
+    power_sums._part.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("polynomial", "degree", "error", "says"),
     [
