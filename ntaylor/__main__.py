@@ -1,4 +1,4 @@
-"""``python -m ntaylor`` is the ``ntaylor`` command. Floor 15."""
+"""``python -m ntaylor`` is the ``ntaylor`` command. Floor 17."""
 
 import sys
 

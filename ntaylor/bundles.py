@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from ntaylor.array_object import ArrayObject, Namespace, apply, function_of, objects_in, unwrapped_namespace
 from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.namespace import MissingRule, is_array, special
+from ntaylor.series import operator_of
 
 __all__ = ["Bundle", "Family", "Total", "collapsed", "through"]
 
@@ -46,6 +47,9 @@ class Family(NamedTuple):
         if self.weights is None:
             return xp.sum(stack, axis=0)
         return xp.reshape(self.weights @ xp.reshape(stack, (self.size, -1)), tuple(stack.shape[1:]))
+
+
+_OPERATORS = {"sub": "subtract", "mul": "multiply", "truediv": "divide"}
 
 
 class _Namespace(Namespace):
@@ -83,6 +87,14 @@ class _Along(ArrayObject):
     def _mapped(self, function: Callable[[Any], Any]) -> Any:
         return type(self)(function(self.array), self.family)
 
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # For torch.compile, to which an operator with a tensor on either side is an operation on tensors.
+        name, swapped = operator_of(function)
+        if name == "matmul":
+            raise MissingRule("torch.compile swaps the operands of @ with coefficients of ours: write xp.matmul(a, b)")
+        return apply(_OPERATORS.get(name, name), tuple(reversed(args)) if swapped else tuple(args), kwargs or {})
+
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return _Namespace(type(self), unwrapped_namespace([self.array]))
 
@@ -96,7 +108,7 @@ class _Along(ArrayObject):
 
     @classmethod
     def _apply(cls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], level: float) -> Any:
-        family = next(a for a in objects_in((*args, *kwargs.values())) if a.level == level).family  # type: ignore[attr-defined]
+        family = next(a for a in objects_in((*args, *kwargs.values())) if a.level == level).family
         if any(isinstance(a, Total) and a.level == level for a in objects_in(args)):
             return _of_totals(name, args, kwargs, family)
         rule = _RULES.get(name)

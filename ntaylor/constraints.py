@@ -117,7 +117,7 @@ class HardConstraint:
         return product if self.term is None else product + of(self.term)  # type: ignore[no-any-return]
 
     def quadratic(self, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array]:
-        """See :func:`ntaylor.pushing.quadratic`: L(aN + b) = a LN + 2 D_g N + N La + Lb, g = Σ_r ω_r (D_{v_r} a) v_r."""
+        """As :func:`pushing.quadratic`: L(aN + b) = a LN + 2 D_g N + N La + Lb, g = Σ_r ω_r (D_{v_r} a) v_r."""
         value, second = pushing.quadratic(self.network, x, directions, weights)
         a, g, of_a = _first_and_second(self.factor, x, directions, weights)
         slope = pushing.along(self.network, x, Fields(g[None, ...]), 1)[1]

@@ -1,6 +1,6 @@
 """Families of directions to differentiate along: coordinates, given vectors, and draws from an explicit generator.
 
-Floor 3: knows nothing of what is differentiated. A family is never made into vectors where that is not needed: the
+Floor 2: knows nothing of what is differentiated. A family is never made into vectors where that is not needed: the
 product of coordinate directions with a weight is rows of that weight.
 """
 

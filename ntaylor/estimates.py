@@ -144,7 +144,7 @@ class _Run:
         xp, x = self.xp, self.x
         count = self.samples
         part = _chosen(directions, chosen, x)
-        rows = []
+        rows: list[Any] = []
         for row in weights:
             if all(w == row[0] for w in row):
                 rows.append(row[0])
@@ -167,9 +167,8 @@ class _Run:
             found = c[s.degree]
             if found is None:
                 continue
-            if not isinstance(row, float):
-                row = xp.reshape(row, (-1, *(1,) * (found.ndim - 1)))
-            share = self._with_factors(s, found * (row * math.factorial(s.degree)), leading=1)
+            weight = row if isinstance(row, float) else xp.reshape(row, (-1, *(1,) * (found.ndim - 1)))
+            share = self._with_factors(s, found * (weight * math.factorial(s.degree)), leading=1)
             each = share if each is None else each + share
         if each is None:
             return
@@ -187,7 +186,8 @@ class _Run:
 
     def vectors(self, terms: Terms, kind: str) -> dict[Term, Fraction]:
         """Terms Δ^p and forms from random vectors v, (11.3) and (11.4); what is left is returned."""
-        random, rest = {}, {}
+        random: dict[Term, Fraction] = {}
+        rest: dict[Term, Fraction] = {}
         for term, number in terms.items():
             (random if _has_mean(term, kind) else rest)[term] = number
         laplacians = {t: c for t, c in random.items() if t.form is None}

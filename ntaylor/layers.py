@@ -209,7 +209,8 @@ def _products(xp: Any, u: Coefficients, weight: Array) -> Coefficients:
     """u_k @ weight for every coefficient that is there, in one matrix product, or one an order if that is faster."""
     present = [c for c in u if c is not None]
     if not adapter_for(*present, weight).joins_orders:
-        return [None if c is None else c @ weight for c in u]
+        # Not ``@``, whose operands torch.compile swaps where the left one is an object of ours.
+        return [None if c is None else xp.matmul(c, weight) for c in u]
     return _split(xp, _rows(xp, present) @ weight, u) if present else [None] * len(u)
 
 

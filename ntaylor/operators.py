@@ -214,7 +214,7 @@ class Operator:
         return _estimate(self.terms, f, x, samples, draws, kind, sets, standard_error)
 
     def _dimension(self, of_points: int | None) -> int:
-        known = self.dimension if of_points is None else of_points
+        known: int | None = self.dimension if of_points is None else of_points
         if self.dimension is not None and known != self.dimension:
             raise ValueError(
                 f"the operator is for {self.dimension} coordinates, the points have {known}: make it without a "
@@ -230,7 +230,7 @@ class Operator:
                 f"the operator differentiates by coordinate {highest}, but the points have {known} "
                 f"coordinate{'s' * (known != 1)}, counted from 0: pass points of shape (batch, {highest + 1})"
             )
-        return known
+        return int(known)
 
 
 def _monomials(term: Term) -> list[tuple[int, ...]]:
@@ -254,12 +254,12 @@ def _written(item: tuple[Term, Fraction]) -> str:
 
 def _whole(name: str, value: Any) -> int:
     try:
-        value = operator.index(value)
+        whole: int = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {describe(value)}") from None
-    if value < 0:
-        raise ValueError(f"{name} must be an integer >= 0, got {value}")
-    return value
+    if whole < 0:
+        raise ValueError(f"{name} must be an integer >= 0, got {whole}")
+    return whole
 
 
 def _exact(number: Any) -> Fraction:
@@ -429,7 +429,7 @@ def jointly(
     dimension = int(x.shape[-1])
     if len(operators) == 1:
         return apply(operators[0].plan(dimension), f, x, method, max_directions)
-    for L in operators:  # noqa: N806 the field's letter
+    for L in operators:
         L._dimension(dimension)
     return apply(make_plan([L.terms for L in operators], dimension), f, x, method, max_directions)
 

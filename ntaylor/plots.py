@@ -1,4 +1,4 @@
-"""Pictures. Floor 11: arrays in, a file out; matplotlib is imported when the first one is drawn."""
+"""Pictures. Floor 13: arrays in, a file out; matplotlib is imported when the first one is drawn."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The search for a self-similar profile: U and λ together, from a seed to a verdict.
 
-Floor 12. Three stages of Levenberg–Marquardt on one odd network:
+Floor 14. Three stages of Levenberg–Marquardt on one odd network:
 
 1. *hold*: λ is kept at the middle of its interval until U has formed, for a free λ runs to its bound before.
    The residuals above order 2k+1 are left out: at a wrong λ that of order 2k+3 asks for U^(2k+3)(0) = 0

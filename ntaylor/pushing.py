@@ -13,12 +13,10 @@ from ntaylor.array_object import new_level, unwrapped_namespace
 from ntaylor.bundles import Bundle, Family, Total
 from ntaylor.composites import Chain
 from ntaylor.differentiate import pushed
-from ntaylor.directions import Directions, Fields, Rows
-from ntaylor.dispatch import adapter_for
+from ntaylor.directions import Directions
 from ntaylor.jets import Jet
 from ntaylor.layers import Dense, Scale
 from ntaylor.linalg_transposes import gram_root
-from ntaylor.namespace import array_namespace
 from ntaylor.networks import MLP, is_network
 
 __all__ = ["along", "jet_along", "quadratic", "width_of_compression"]

@@ -25,6 +25,7 @@ __all__ = [
     "integrate",
     "leibniz",
     "mapped",
+    "operator_of",
     "recur",
     "select",
     "sin_cos",
@@ -88,7 +89,7 @@ class Series:
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # For torch.compile, to which an operator with a tensor on either side is an operation on tensors.
-        name, swapped = _operator_of(function)
+        name, swapped = operator_of(function)
         if name not in ("add", "sub", "mul", "truediv") or kwargs:
             raise _does_not_apply(name)
         left, right = reversed(args) if swapped else args
@@ -182,7 +183,7 @@ def _does_not_apply(name: str) -> TypeError:
     )
 
 
-def _operator_of(function: Any) -> tuple[str, bool]:
+def operator_of(function: Any) -> tuple[str, bool]:
     """The operator that a torch function is, and whether it takes the right operand first."""
     name = function.__name__.strip("_")
     swapped = name in ("rsub", "rdiv", "rtruediv")
@@ -190,7 +191,7 @@ def _operator_of(function: Any) -> tuple[str, bool]:
     return ("truediv" if name in ("div", "true_divide") else name), swapped
 
 
-_operator_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
+operator_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def as_series(value: Any) -> Series:

@@ -1,6 +1,6 @@
 """What several commands say about their arguments.
 
-Floor 13.
+Floor 15.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Smooth self-similar profiles of the inviscid Burgers equation.
 
-Floor 10. −λU + ((1+λ)X + U) U′ = 0 on [−2, 2] with U(∓2) = ±1, for U and λ together; from arXiv 2412.09752,
+Floor 12. −λU + ((1+λ)X + U) U′ = 0 on [−2, 2] with U(∓2) = ±1, for U and λ together; from arXiv 2412.09752,
 section 4. The solutions are X = −U − sgn(U)|U|^{1+1/λ}; they are smooth if and only if 1/λ is an even
 integer, so profile k has λ = 1/(2k+2) and is searched in [1/(2k+3), 1/(2k+1)] (``docs/theory.md``, section 7).
 

@@ -32,8 +32,8 @@ class _GramRoot(torch.autograd.Function):
             return None
         a, root, q = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # To be differentiated again: then q moves with a. Root is not solved with as a triangle, for what it becomes
-            # as a moves is none.
+            # To be differentiated again: then q moves with a. Root is not solved with as a triangle, for what it
+            # becomes as a moves is none.
             q = torch.linalg.solve(root, a, left=False)
         return q @ cotangent
 
