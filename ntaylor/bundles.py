@@ -14,13 +14,13 @@ one array instead of R. A total added to a bundle sums the bundle; all else that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ntaylor.array_object import ArrayObject, Namespace, apply, function_of, objects_in, unwrapped_namespace
 from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.namespace import MissingRule, is_array, special
-from ntaylor.series import operator_of
+from ntaylor.series import Series, add, operator_of
 
 __all__ = ["Bundle", "Family", "Total", "collapsed", "through"]
 
@@ -72,7 +72,7 @@ class _Along(ArrayObject):
         self.family = family
 
     @property
-    def level(self) -> float:  # type: ignore[override]
+    def level(self) -> float:
         """The family's."""
         return self.family.level
 
@@ -171,6 +171,25 @@ class _AlongAdapter(Adapter):
     priority = 300
     # Rows of one direction and of all do not lie under one another.
     joins_orders = False
+
+    def activate(
+        self, activation: Any, u: Sequence[Any], order: int, parameters: Mapping[str, Any]
+    ) -> tuple[list[Any], Callable[..., Any]]:
+        """To second order f″(u_0) is made once, not once a direction, and meets the squares' sum: (10.2)."""
+        if order != 2 or len(u) < 2 or not isinstance(u[1], Bundle):
+            return activation.closed_form(u, order, parameters)  # type: ignore[no-any-return]
+        xp = unwrapped_namespace([u[0], *parameters.values()])
+        v, w, _ = activation.pair_unchecked(Series([u[0], xp.ones_like(u[0])]), xp, 2, parameters)
+        slope, bend = w[0], w[1]
+        second = None
+        if bend is not None:
+            square = u[1] * u[1]
+            second = collapsed([None, None, square])[2] * (bend / 2)
+        if len(u) > 2 and u[2] is not None:
+            second = add(second, u[2] * slope)
+        return [v[0], u[1] * slope, second], lambda *args, **options: activation.closed_form(u, order, parameters)[1](
+            *args, **options
+        )
 
 
 serve(Bundle, _AlongAdapter())

@@ -14,7 +14,7 @@ from ntaylor.array_object import ArrayObject, apply, function_of, refuse_complex
 from ntaylor.dispatch import adapter_for
 from ntaylor.namespace import MissingRule, any_true, sum_to_shape
 
-__all__ = ["LINALG_TRANSPOSES", "gram_root"]
+__all__ = ["LINALG_TRANSPOSES", "gram_root", "root_of_gram"]
 
 Array = Any
 Transpose = Callable[[Array], Array]
@@ -154,28 +154,28 @@ def _shift(name: str, back: str) -> Callable[..., Rule]:
 
 
 def gram_root(a: Any) -> Any:
-    """T (h, h) with TᵀT = aᵀa for a (R, h), R > h: the R of a = Q R, with Ṫ = Qᵀȧ for its derivative, equation (10.4).
+    """T (h, h) with TᵀT = aᵀa for a (R, h): equation (10.4), differentiable to any order by a where a is.
 
-    That of the factorisation's own R differs from it by a rotation of the rows, and divides by T.
+    Its derivative is Ṫ = T⁻ᵀaᵀȧ. That of the operations it is made of differs from it by a rotation of the rows, which
+    is nothing to a Gram matrix but is infinite where singular values meet.
     """
     if isinstance(a, ArrayObject) and type(a)._has_rule("gram_root"):
         return apply("gram_root", (a,), {})
     own = adapter_for(a).gram_root
-    if own is not None:
-        return own(a)
-    return unwrapped_namespace([a]).linalg.qr(a, mode="reduced")[1]
+    return root_of_gram(unwrapped_namespace([a]), a) if own is None else own(a)
+
+
+def root_of_gram(xp: Any, a: Array) -> Array:
+    """T = √λ Uᵀ with aᵀa = U λ Uᵀ: eigenvalues are kept as far from 0 as they are uncertain, so T has an inverse."""
+    values, vectors = xp.linalg.eigh(a.T @ a)
+    limits = xp.finfo(a.dtype)
+    least = xp.max(xp.abs(values)) * limits.eps + limits.smallest_normal
+    return xp.sqrt(xp.where(values > least, values, least))[:, None] * vectors.T
 
 
 def _gram_root(xp: Any, a: Any) -> Rule:
     root = gram_root(a)
-
-    def transpose(y: Array) -> Array:
-        # Where a is a variable of another gradient, q moves with it; else it is the factorisation's.
-        moves = isinstance(a, ArrayObject)
-        q = xp.matrix_transpose(xp.linalg.solve(root.T, a.T)) if moves else xp.linalg.qr(a, mode="reduced")[0]
-        return q @ y
-
-    return root, [transpose]
+    return root, [lambda y: a @ xp.linalg.solve(root, y)]
 
 
 LINALG_TRANSPOSES: dict[str, Callable[..., Rule]] = {
