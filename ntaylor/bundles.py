@@ -72,7 +72,7 @@ class _Along(ArrayObject):
         self.family = family
 
     @property
-    def level(self) -> float:
+    def level(self) -> float:  # type: ignore[override]
         """The family's."""
         return self.family.level
 

@@ -202,7 +202,7 @@ def _together(x: Any, direction: Any, name: str) -> Iterator[tuple[str, Any, Any
 def _check_library(f: Callable[[Any], Any], x: Array, error: TypeError) -> None:
     """Raise TypeError if what went wrong is that f is written for another library than that of x."""
     try:
-        value = f(x)
+        value = f(array_namespace(x).asarray(x, copy=True))  # which f may write into
     except Exception:  # f does not take x at all: its own words say why
         error.add_note(f"f was called with a jet of x, a {describe(x)}; is f written for arrays of another library?")
         return
