@@ -28,7 +28,8 @@ from ntaylor.array_object import (
 )
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
-from ntaylor.linalg_rules import SlogdetResult
+from ntaylor.linalg_rules import EighResult, QRResult, SlogdetResult, check_reduced
+from ntaylor.linalg_transposes import eigh_transposed, qr_transposed
 from ntaylor.namespace import MissingRule, as_floating, did_you_mean, is_array, is_complex
 from ntaylor.standard import CONSTANT, REFUSED
 from ntaylor.transposes import TRANSPOSES
@@ -355,7 +356,30 @@ def _slogdet(a: Variable) -> SlogdetResult:
     return SlogdetResult(sign, record([logarithm], [a], pullback, a.level)[0])
 
 
-_NODES: dict[str, Callable[..., Any]] = {"linalg.slogdet": _slogdet, "unstack": _unstack}
+def _eigh(a: Variable) -> EighResult:
+    refuse_complex("eigh", a)
+    return EighResult(*_of_two(a, unwrapped_namespace([a.value]).linalg.eigh(a.value), eigh_transposed))
+
+
+def _qr(a: Variable, *, mode: str = "reduced") -> QRResult:
+    refuse_complex("qr", a)
+    check_reduced(a.shape, mode)
+    return QRResult(*_of_two(a, unwrapped_namespace([a.value]).linalg.qr(a.value), qr_transposed))
+
+
+def _of_two(a: Variable, found: Any, transposed: Callable[..., Any]) -> list[Any]:
+    def pullback(cotangents: Sequence[Array | None]) -> list[Array | None]:
+        return [transposed(unwrapped_namespace([*cotangents, *found]), found, *cotangents)]
+
+    return record(list(found), [a], pullback, a.level)
+
+
+_NODES: dict[str, Callable[..., Any]] = {
+    "linalg.eigh": _eigh,
+    "linalg.qr": _qr,
+    "linalg.slogdet": _slogdet,
+    "unstack": _unstack,
+}
 """Operations of several results, each one node."""
 
 

@@ -16,6 +16,7 @@ Operations made of others are those of ``composed``, linear algebra and Fourier 
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def _zero(name: str) -> Callable[..., Any]:
 
 
 _LINEAR_OPTIONS = frozenset(
-    "axis axes keepdims dtype copy shape shift repeats repetitions source destination k include_initial".split()  # noqa: SIM905
+    "axis axes keepdims dtype copy shape shift repeats repetitions reps source destination k include_initial".split()  # noqa: SIM905
 )
 
 
@@ -124,19 +125,22 @@ def _remainder(xp: Any, order: int, u: Any, v: Any) -> Series:
 
 def _pow(xp: Any, order: int, u: Any, exponent: Any) -> Series:
     exponent = whole_number(exponent)
-    if isinstance(exponent, complex):
+    if isinstance(exponent, complex) or (is_complex(exponent) and not isinstance(exponent, Series)):
         raise MissingRule("no rule for a complex exponent: write xp.exp(exponent * xp.log(base))")
     if order == 0 and not isinstance(exponent, (int, float)):
         return Series([_primal(u) ** _primal(exponent)])
     if isinstance(exponent, Series):
-        if any_true(_primal(u) <= 0) if is_array(_primal(u)) else u <= 0:
+        base = _primal(u)
+        turns = isinstance(base, complex) or is_complex(base)  # a complex base is on log's own branch, but for 0
+        bad = base == 0 if turns else base <= 0
+        if any_true(bad) if is_array(base) else bad:
             raise ValueError(
                 "a power with a jet as exponent needs a base > 0, for its derivatives go through log(base)"
             )
         if isinstance(u, Series):
             log_u = activations.get("log").pair(u, xp, order)[0]
         else:
-            log_u = Series([xp.log(u) if is_array(u) else math.log(u)])
+            log_u = Series([xp.log(u) if is_array(u) else cmath.log(u) if turns else math.log(u)])
         value = xp.pow(_primal(u), exponent[0])
         return solve(exponent * log_u, value, lambda v: v)[0]
     if isinstance(exponent, (int, float)):

@@ -62,7 +62,7 @@ class Jet(ArrayObject):
                 raise TypeError(
                     f"coefficient {k} of a Jet must be an array, got {type(c).__name__}: pass xp.asarray(…)"
                 )
-        shape = tuple(coefficients[0].shape)
+        shape, dtype = tuple(coefficients[0].shape), coefficients[0].dtype
         self._series: list[Array | None] = []
         for k, c in enumerate(coefficients):
             if c is not None and tuple(c.shape) != shape:
@@ -73,6 +73,10 @@ class Jet(ArrayObject):
                         f"coefficient {k} of a Jet has shape {tuple(c.shape)}, the primal {shape}: "
                         "it must broadcast to it"
                     ) from None
+            if c is not None and c.dtype != dtype:
+                # What a constant of a wider dtype did to the primal alone: xp.imag, for one, takes complex arrays only.
+                xp = unwrapped_namespace([c])
+                c = xp.astype(c, dtype) if xp.result_type(c.dtype, dtype) == dtype else c
             self._series.append(c)
         while len(self._series) > 1 and self._series[-1] is None:
             self._series.pop()
