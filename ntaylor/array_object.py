@@ -449,6 +449,8 @@ class ArrayObject(ArrayMethods):
         kwargs = {NUMPY_OPTIONS.get(key, key): value for key, value in kwargs.items()}
         if kwargs.pop("out", None) is not None:
             raise without_options(f"np.{asked}", ["out"])
+        if self._has_rule(f"numpy.{asked}"):
+            return apply(f"numpy.{asked}", args, kwargs)
         name = NUMPY_NAMES.get(asked, asked)
         if name == "permute_dims" and len(args) == 1 and kwargs.get("axes") is None:
             return self.T

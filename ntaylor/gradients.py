@@ -86,7 +86,7 @@ class Variable(ArrayObject):
 
     @classmethod
     def _missing(cls, name: str) -> str:
-        known = [*TRANSPOSES, *CONSTANT, *COMPOSED, *_NODES, *activations.names]
+        known = [n for n in (*TRANSPOSES, *CONSTANT, *COMPOSED, *_NODES, *activations.names) if "numpy." not in n]
         if name in REFUSED:
             return f"no gradient for {name!r} in nt.value_and_grad: {REFUSED[name]}"
         return (

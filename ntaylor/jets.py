@@ -217,7 +217,7 @@ def univariate(activation: str | activations.Activation, u: Jet, **parameters: A
 
 def names() -> list[str]:
     """Every operation of the array namespace that jets have a rule for, those registered included, sorted."""
-    return sorted({*RULES, *COMPOSED, *activations.names})
+    return sorted({n for n in (*RULES, *COMPOSED, *activations.names) if not n.startswith("numpy.")})
 
 
 def register(name: str, rule: Callable[..., Any], *, replace: bool = False) -> None:
@@ -225,8 +225,9 @@ def register(name: str, rule: Callable[..., Any], *, replace: bool = False) -> N
 
     ``rule(xp, order, *args, **kwargs)`` gets each jet as a :class:`ntaylor.series.Series` of Taylor
     coefficients and everything else as the caller passed it, and returns a Series (or a plain array,
-    where the operation is locally constant, or a tuple of them). Raises ValueError for a name that has
-    a rule, unless ``replace=True``, and for a name of NumPy's that differs from the standard's.
+    where the operation is locally constant, or a tuple of them). Under ``"numpy.name"`` it serves np.name alone.
+    Raises ValueError for a name that has a rule, unless ``replace=True``, and for a name of NumPy's that differs
+    from the standard's.
     """
     if name in NUMPY_NAMES:
         raise ValueError(

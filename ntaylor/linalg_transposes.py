@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ntaylor.array_object import function_of, refuse_complex
-from ntaylor.namespace import MissingRule, any_true, sum_to_shape
+from ntaylor.namespace import any_true, sum_to_shape
 
 __all__ = ["LINALG_TRANSPOSES", "eigh_transposed", "qr_transposed"]
 
@@ -141,10 +141,17 @@ def _fourier(name: str) -> Callable[..., Rule]:
 
 def _fourier_of_many(name: str) -> Callable[..., Rule]:
     def rule(xp: Any, a: Any, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Rule:
-        if s is not None:
-            raise MissingRule(f"no gradient for {name}(s=…): leave s out, and cut off or fill up the array first")
+        if s is not None and axes is None:
+            axes = tuple(range(a.ndim - len(s), a.ndim))
         transform = function_of(xp, name)
-        return transform(a, axes=axes, norm=norm), [lambda y: transform(y, axes=axes, norm=norm)]
+
+        def transpose(y: Array) -> Array:
+            back = transform(y, axes=axes, norm=norm)
+            for axis in axes if s is not None else ():
+                back = _resized(xp, back, a.shape[axis], axis)
+            return back
+
+        return transform(a, s=s, axes=axes, norm=norm), [transpose]
 
     return rule
 

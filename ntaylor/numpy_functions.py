@@ -1,7 +1,7 @@
 """NumPy's functions beyond the standard that scientific code is written with, each made of others.
 
 Floor 2: a table name → function of array objects, as in ``composed``, which takes it over. Names and defaults are
-NumPy's. What an operation of the standard says in as many words has no entry here.
+NumPy's, and only NumPy's door looks here: torch's pad, median and select are other functions.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _pad(a: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
 def _polyval(p: Any, x: Any) -> Any:
     """Horner's rule, the highest power first."""
     coefficients = p if isinstance(p, (list, tuple)) else [p[i] for i in range(p.shape[0])]
-    result = 0 * x
+    result = apply("zeros_like", (_array_like(x, p, x),), {})
     for c in coefficients:
         result = result * x + c
     return result
@@ -249,7 +249,7 @@ def _many(name: str) -> Callable[..., Any]:
     return function
 
 
-NUMPY: dict[str, Callable[..., Any]] = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "append": _append,
     "apply_along_axis": _apply_along_axis,
     "array_split": _array_split,
@@ -288,4 +288,5 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "vecmat": lambda v, a: (v[..., None, :] @ a)[..., 0, :],
     "vsplit": lambda a, n: apply("split", (a, n), {"axis": 0}),
 }
-"""Name in NumPy → function of arrays and array objects."""
+NUMPY = {f"numpy.{name}": function for name, function in _FUNCTIONS.items()}
+"""``numpy.`` and the name in NumPy → function of arrays and array objects."""
