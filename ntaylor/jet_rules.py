@@ -24,7 +24,7 @@ from typing import Any
 from ntaylor import activations
 from ntaylor.array_object import check_floating_sum, function_of, refuse_complex, whole_number, without_options
 from ntaylor.linalg_rules import LINALG
-from ntaylor.namespace import MissingRule, any_true, is_array, is_complex, to_device
+from ntaylor.namespace import MissingRule, any_true, is_array, is_complex, take_along_axis, to_device
 from ntaylor.series import Series, as_series, integrate, leibniz, mapped, select, solve
 from ntaylor.standard import CONSTANT
 
@@ -255,12 +255,16 @@ def _atan2(xp: Any, order: int, y: Any, x: Any) -> Series:
     return integrate((x * y.derivative() - y * x.derivative()) / squares, xp.atan2(y[0], x[0]))
 
 
+def _take_along_axis(xp: Any, order: int, u: Series, indices: Any, *, axis: int = -1) -> Series:
+    return mapped(lambda c: take_along_axis(xp, c, indices, axis=axis), u)
+
+
 def _getitem(xp: Any, order: int, u: Series, key: Any) -> Series:
     return mapped(lambda c: c[key], u)
 
 
 _LINEAR = """broadcast_to cumulative_sum expand_dims flip matrix_transpose mean moveaxis negative
-    permute_dims positive repeat reshape roll squeeze sum take take_along_axis tile tril triu"""
+    permute_dims positive repeat reshape roll squeeze sum take tile tril triu"""
 for _name in CONSTANT:
     RULES[_name] = _zero(_name)
 for _name in _LINEAR.split():
@@ -289,6 +293,7 @@ RULES |= {
     "remainder": _remainder,
     "stack": _joining("stack"),
     "subtract": _subtract,
+    "take_along_axis": _take_along_axis,
     "to_device": _to_device,
     "unstack": _unstack,
     "where": _where,

@@ -212,7 +212,8 @@ def univariate(activation: str | activations.Activation, u: Jet, **parameters: A
         raise TypeError(f"{activation.name} takes one Jet and nothing else, got {type(u).__name__}")
     if any(p.level >= u.level for p in objects_in(parameters.values())):
         raise MissingRule(f"no rule for {activation.name!r} of a parameter that depends on the same variable")
-    return type(u)(activation.push(u._series, u.order, parameters)[0], u.order, level=u.level)
+    order = u.order if len(u._series) > 1 else 0  # of a constant there is the value alone
+    return type(u)(activation.push(u._series, order, parameters)[0], u.order, level=u.level)
 
 
 def names() -> list[str]:

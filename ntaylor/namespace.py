@@ -26,6 +26,7 @@ __all__ = [
     "check_order",
     "check_same_dtype",
     "check_same_kind",
+    "chosen_along",
     "describe",
     "device",
     "did_you_mean",
@@ -36,6 +37,7 @@ __all__ = [
     "number_like",
     "special",
     "sum_to_shape",
+    "take_along_axis",
     "to_device",
 ]
 
@@ -315,6 +317,22 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
             size = shape[axis]
         result.append(size)
     return tuple(result)
+
+
+def take_along_axis(xp: Any, a: Array, indices: Array, *, axis: int = -1) -> Array:
+    """The library's own; of one that has none (Dask), a sum over the axis of what is chosen, which stays lazy."""
+    own = getattr(xp, "take_along_axis", None)
+    if own is not None:
+        return own(a, indices, axis=axis)
+    rows = xp.moveaxis(a, axis, -1)[..., None, :]
+    chosen = xp.where(chosen_along(a.shape[axis], indices, axis), rows, xp.zeros_like(rows))
+    return xp.moveaxis(xp.sum(chosen, axis=-1), -1, axis)
+
+
+def chosen_along(length: int, indices: Array, axis: int) -> Array:
+    """(…, i, j): whether the i-th of ``indices`` along ``axis``, moved to the end, is j."""
+    xp = array_namespace(indices)
+    return (xp.moveaxis(indices, axis, -1) % length)[..., None] == xp.arange(length)
 
 
 def sum_to_shape(array: Array, shape: Sequence[int]) -> Array:

@@ -697,7 +697,11 @@ def test_parameters_are_not_written_to():
     [
         (lambda p: np.sum(np.nancumprod(p)), nt.MissingRule, "'nancumprod'"),
         (lambda p: np.sum(np.linalg.svd(p[None, :])[1]), nt.MissingRule, "'linalg.svd'.*eigvalsh"),
-        (lambda p: np.add.reduceat(p, [0]), nt.MissingRule, r"np\.add\.reduceat.* only for outer and for .*add\.reduce"),
+        (
+            lambda p: np.add.reduceat(p, [0]),
+            nt.MissingRule,
+            r"np\.add\.reduceat.* only for outer and for .*add\.reduce",
+        ),
         (lambda p: np.sum(p, initial=2.0), (nt.MissingRule, TypeError), "initial"),
         (lambda p: (np.sum(p), p, p), ValueError, r"tuple of 3.*\(scalar, auxiliary\)"),
         (lambda p: [np.sum(p), p], ValueError, r"returned a list.*tuple \(scalar, auxiliary\)"),
