@@ -30,7 +30,7 @@ from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.linalg_rules import EighResult, QRResult, SlogdetResult, check_reduced
 from ntaylor.linalg_transposes import eigh_transposed, qr_transposed
-from ntaylor.namespace import MissingRule, as_floating, did_you_mean, is_array, is_complex
+from ntaylor.namespace import MissingRule, any_true, as_floating, did_you_mean, is_array, is_complex
 from ntaylor.standard import CONSTANT, REFUSED
 from ntaylor.transposes import TRANSPOSES
 
@@ -348,6 +348,8 @@ def _slogdet(a: Variable) -> SlogdetResult:
     refuse_complex("slogdet", a)
     xp = unwrapped_namespace([a.value])
     sign, logarithm = xp.linalg.slogdet(a.value)
+    if any_true(sign == 0):
+        raise ValueError("slogdet of a singular matrix is not differentiable: log|det| is infinite there")
 
     def pullback(cotangents: Sequence[Array | None]) -> list[Array | None]:
         (y,) = cotangents

@@ -241,7 +241,7 @@ def _qr(xp: Any, order: int, a: Series, *, mode: str = "reduced") -> QRResult:
 def _eigh(xp: Any, order: int, a: Series) -> EighResult:
     """A V = V Λ, Vᴴ V = 1, where the eigenvalues are distinct: equation (8.7)."""
     values, vectors = xp.linalg.eigh(a[0])
-    if _is_constant(a, order):
+    if _is_constant(a, order) or not values.shape[-1]:
         return EighResult(Series([values]), Series([vectors]))
     eye = _eye(xp, values[..., None, :] * values[..., :, None])
     gaps = values[..., None, :] - values[..., :, None]

@@ -91,7 +91,7 @@ def eigh_transposed(xp: Any, found: Any, of_values: Any, of_vectors: Any) -> Arr
     gaps = values[..., None, :] - values[..., :, None]
     eye = xp.tril(xp.triu(xp.ones_like(gaps)))
     inner = xp.zeros_like(gaps) if of_values is None else eye * of_values[..., None, :]
-    if of_vectors is not None:
+    if of_vectors is not None and values.shape[-1]:
         scale = xp.max(xp.abs(values), axis=-1)[..., None, None] * (4 * xp.finfo(values.dtype).eps * values.shape[-1])
         if any_true(xp.logical_and(xp.abs(gaps) <= scale, eye == 0)):
             raise ValueError("eigenvalues coincide, where eigenvectors have no gradient: use the eigenvalues alone")

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from ntaylor.array_object import apply, innermost, objects_in
-from ntaylor.namespace import MissingRule, array_namespace, is_array
+from ntaylor.namespace import MissingRule, array_namespace, device, is_array
 
 __all__ = ["NUMPY"]
 
@@ -115,6 +115,8 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> A
     if edge_order != 1 or len(spacing) > 1 or any(getattr(h, "ndim", 0) for h in spacing):
         raise MissingRule("no rule for gradient(edge_order=2) or of a grid: only for one spacing, a number")
     (h,) = spacing or (1.0,)
+    if any(f.shape[i] < 2 for i in axes):
+        raise ValueError(f"gradient takes at least 2 entries along each axis, got an array of shape {tuple(f.shape)}")
 
     def one(i: int) -> Any:
         def part(start: int | None, stop: int | None) -> Any:
@@ -183,13 +185,14 @@ def _pad(a: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
         if mode == "wrap":
             ends = _along(a, i, slice(n - before, None)), _along(a, i, slice(0, after))
         else:
-            like = [_along(a, i, slice(0, 1)), _along(a, i, slice(n - 1, None))]
+            shapes = [(*a.shape[:i], size, *a.shape[i + 1 :]) for size in (before, after)]
             if mode == "constant":
-                like = [array_namespace(innermost(e)).full_like(innermost(e), value) for e in like]
-            ends = tuple(
-                apply("broadcast_to", (e, (*a.shape[:i], size, *a.shape[i + 1 :])), {})
-                for e, size in zip(like, (before, after), strict=True)
-            )
+                like = innermost(a)
+                xp = array_namespace(like)
+                ends = tuple(xp.full(shape, value, dtype=like.dtype, device=device(like)) for shape in shapes)
+            else:
+                first, last = _along(a, i, slice(0, 1)), _along(a, i, slice(n - 1, None))
+                ends = tuple(apply("broadcast_to", pair, {}) for pair in zip((first, last), shapes, strict=True))
         a = apply("concat", ([ends[0], a, ends[1]],), {"axis": i})
     return a
 

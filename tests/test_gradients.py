@@ -379,6 +379,8 @@ def test_linear_algebra_without_a_gradient():
     singular = np.ones((2, 2))
     with pytest.raises(ValueError, match="det of a singular matrix"):
         nt.value_and_grad(lambda p: np.linalg.det(p))(singular)
+    with np.errstate(divide="ignore"), pytest.raises(ValueError, match="slogdet of a singular matrix"):
+        nt.value_and_grad(lambda p: np.linalg.slogdet(p)[1])(np.zeros((2, 2)))
     for name in ("cholesky", "eigh", "eigvalsh", "qr", "slogdet"):
         with pytest.raises(TypeError, match=f"{name} of a complex array"):
             nt.value_and_grad(lambda p, name=name: np.sum(abs(getattr(np.linalg, name)(p * 1j)[0])))(singular)
@@ -736,6 +738,7 @@ def test_parameters_are_not_written_to():
         (lambda p: float(np.sum(p)), TypeError, "Python float"),
         (lambda p: np.asarray(p).sum(), TypeError, "plain NumPy array"),
         (lambda p: np.sum(p) if p[0] * 1.0 else 0, TypeError, "Python bool"),
+        (lambda p: np.sum(np.arctan2(p - p, 0 * p)), ValueError, r"atan2\(0, 0\) is not differentiable"),
         (lambda p: np.sum(np.sqrt(p - 1)), ValueError, "sqrt is not differentiable"),
         (lambda p: p.__setitem__(0, 1.0), TypeError, "in place"),
         (lambda p: nt.jet(np.sin, p, 2), ValueError, "Jet"),

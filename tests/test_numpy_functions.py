@@ -250,3 +250,12 @@ def test_a_complex_base_of_zero_is_refused():
     got = nt.jet(lambda u: (2j) ** u, np.asarray(0.5), 4).coefficients
     rate = math.log(2) + 0.5j * math.pi
     np.testing.assert_allclose(got, [2j**0.5 * rate**k / math.factorial(k) for k in range(5)], rtol=1e-14)
+
+
+def test_arrays_with_nothing_in_them():
+    empty = Jet([np.zeros((0, 0))] * 2, 2)
+    assert [np.linalg.eigvalsh(empty).shape, np.linalg.eigh(empty).eigenvectors.shape] == [(0,), (0, 0)]
+    assert nt.value_and_grad(lambda p: np.sum(np.linalg.eigh(p)[1]))(np.zeros((0, 0)))[1].shape == (0, 0)
+    np.testing.assert_array_equal(np.pad(empty, 1).primal, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="at least 2 entries"):
+        np.gradient(Jet([np.zeros(1)] * 2))
