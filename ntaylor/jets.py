@@ -177,6 +177,8 @@ class Jet(ArrayObject):
         opened_args = [opened(a) for a in args]
         opened_kwargs = {key: opened(v) for key, v in kwargs.items()}
         result = call_rule(name, RULES[name], (unwrapped_namespace(seen), order), opened_args, opened_kwargs)
+        if result is None:
+            raise TypeError(f"the rule for {name!r} returned None: end it with return, and a Series or an array")
         return cls._closed(result, order, level)
 
     @classmethod
@@ -227,9 +229,14 @@ def register(name: str, rule: Callable[..., Any], *, replace: bool = False) -> N
     ``rule(xp, order, *args, **kwargs)`` gets each jet as a :class:`ntaylor.series.Series` of Taylor
     coefficients and everything else as the caller passed it, and returns a Series (or a plain array,
     where the operation is locally constant, or a tuple of them). Under ``"numpy.name"`` it serves np.name alone.
-    Raises ValueError for a name that has a rule, unless ``replace=True``, and for a name of NumPy's that differs
-    from the standard's.
+    Raises TypeError for what is no name or no function, ValueError for a name that has a rule, unless
+    ``replace=True``, and for a name of NumPy's that differs from the standard's.
     """
+    if not isinstance(name, str) or not callable(rule):
+        raise TypeError(
+            "register takes the name of an operation and its rule, register('foo', rule) with rule(xp, order, *args); "
+            f"got {name!r} and a {type(rule).__name__}"
+        )
     if name in NUMPY_NAMES:
         raise ValueError(
             f"{name!r} is NumPy's name for {NUMPY_NAMES[name]!r}, under which np.{name} is looked up too: register "

@@ -711,6 +711,18 @@ def test_register_a_rule():
         JET_RULES.pop(name, None)
 
 
+def test_rules_that_are_none():
+    for name, rule in ((5, lambda xp, order, u: u), ("foo", 5)):
+        with pytest.raises(TypeError, match="name of an operation and its rule"):
+            jets.register(name, rule)
+    try:
+        jets.register("forgetful", lambda xp, order, u: None)
+        with pytest.raises(TypeError, match="rule for 'forgetful' returned None"):
+            nt.derivatives(lambda u: u.__array_namespace__().forgetful(u), X[0], 1)
+    finally:
+        JET_RULES.pop("forgetful", None)
+
+
 @pytest.mark.parametrize(("name", "standard"), [("arcsin", "asin"), ("cumsum", "cumulative_sum")])
 def test_names_of_numpy_cannot_be_registered(name, standard):
     """They are looked up under the standard's name, so that such a rule would never be used."""
