@@ -45,13 +45,14 @@ def _full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None)
     return apply("broadcast_to", (_asarray(fill_value, dtype=dtype, device=device), shape), {})
 
 
-def _linspace(start: Any, stop: Any, num: int = 50, *, endpoint: bool = True, **options: Any) -> Any:
+def _linspace(start: Any, stop: Any, num: int = 50, *, endpoint: bool = True, axis: int = 0, **options: Any) -> Any:
     like = innermost(start if isinstance(start, ArrayObject) else stop)
     shape = broadcast_shapes(*(tuple(getattr(a, "shape", ())) for a in (start, stop)))
     xp = array_namespace(like)
     parts = xp.linspace(0.0, 1.0, num, endpoint=endpoint, dtype=like.dtype, device=device(like), **options)
     parts = xp.reshape(parts, (num, *(1 for _ in shape)))
-    return start * (1 - parts) + stop * parts
+    made = start * (1 - parts) + stop * parts
+    return made if axis == 0 else apply("moveaxis", (made, 0, axis), {})
 
 
 def _meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:

@@ -118,9 +118,11 @@ class ArrayMethods:
         return self._call("permute_dims", self, axes if isinstance(axes[0], int) else tuple(axes[0]))
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """In another dtype, of the library or Python's ``float`` or ``complex``; integers are plain arrays."""
+        """In another dtype, or that of a name, or Python's ``float`` or ``complex``; integers are plain arrays."""
         xp = self.__array_namespace__()
-        if isinstance(dtype, type) and dtype in (bool, int, float, complex):
+        if isinstance(dtype, str):
+            dtype = getattr(xp, dtype)
+        elif isinstance(dtype, type) and dtype in (bool, int, float, complex):
             dtype = {bool: xp.bool, int: xp.int64, float: xp.float64, complex: xp.complex128}[dtype]
         return self._call("astype", self, dtype, copy=copy)
 
@@ -146,6 +148,13 @@ class ArrayMethods:
     __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", swapped=True)
     __floordiv__, __rfloordiv__ = _operator("floor_divide"), _operator("floor_divide", swapped=True)
     __mod__, __rmod__ = _operator("remainder"), _operator("remainder", swapped=True)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
     __neg__, __pos__, __abs__ = _operator("negative"), _operator("positive"), _operator("abs")
     __lt__, __le__ = _operator("less"), _operator("less_equal")
     __gt__, __ge__ = _operator("greater"), _operator("greater_equal")

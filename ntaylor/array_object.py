@@ -26,10 +26,13 @@ from ntaylor.standard import (
     EXTENSIONS,
     INSTEAD,
     MAKERS,
+    NUMPY_CONSTANT,
+    NUMPY_METHODS,
     NUMPY_NAMES,
     NUMPY_OPTIONS,
     PASSED_THROUGH,
     SHARED,
+    UFUNC_METHODS,
 )
 
 __all__ = [
@@ -91,6 +94,8 @@ def apply(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     Without any object among them it is the underlying library's own function.
     """
+    if "axis" in kwargs:
+        kwargs = {**kwargs, "axis": whole_number(kwargs["axis"])}
     top = _highest((*args, *kwargs.values()))
     if top is None:
         return function_of(unwrapped_namespace((args, list(kwargs.values()))), name)(*args, **kwargs)
@@ -367,6 +372,10 @@ class ArrayObject(ArrayMethods):
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         standard = NUMPY_NAMES.get(name, name)
+        if name in NUMPY_METHODS and hasattr(innermost(self), "__array_function__"):
+            import numpy
+
+            return functools.partial(getattr(numpy, name), self)
         if self._has_rule(standard):
             raise MissingRule(
                 f"a {type(self).__name__} has no method {name!r}: write xp.{standard}(…) with "
@@ -398,7 +407,7 @@ class ArrayObject(ArrayMethods):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
         if method != "__call__":
-            raise MissingRule(self._missing(f"np.{name}.{method}"))
+            return self._ufunc_method(name, method, inputs, kwargs)
         if "out" in kwargs:
             raise MissingRule(
                 f"np.{name}(out=…), as in r += u, would write a {type(self).__name__} into a plain array: "
@@ -407,6 +416,20 @@ class ArrayObject(ArrayMethods):
         if kwargs.keys() - {"axis"}:
             raise without_options(f"np.{name}", sorted(kwargs.keys() - {"axis"}))
         return self._numpy_call(name, inputs, kwargs)
+
+    def _ufunc_method(self, name: str, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        whole = UFUNC_METHODS.get((name, method))
+        if whole is not None:
+            options = {"axis": 0, **kwargs}
+            return self._numpy_call(whole, inputs, {key: v for key, v in options.items() if v is not False})
+        if method == "outer" and len(inputs) == 2 and not kwargs:
+            a, b = (c if is_array(c) else array_namespace(innermost(self)).asarray(c) for c in inputs)
+            apart = apply("reshape", (a, (*a.shape, *(1,) * b.ndim)), {})
+            return self._numpy_call(name, (apart, b), {})
+        raise MissingRule(
+            f"no rule for np.{name}.{method} on a {type(self).__name__}, of ufuncs' methods only for outer and for "
+            f"{', '.join(f'{u}.{m}' for u, m in UFUNC_METHODS)}: write it with functions of whole arrays"
+        )
 
     def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = _options_by_name(func, args, kwargs)
@@ -418,10 +441,16 @@ class ArrayObject(ArrayMethods):
     def _numpy_call(self, asked: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if asked in ("shape", "ndim", "size") and len(args) == 1 and not kwargs:
             return getattr(self, asked)
+        if asked in NUMPY_CONSTANT:  # of the values alone
+            import numpy
+
+            return getattr(numpy, asked)(*map(innermost, args), **{key: innermost(v) for key, v in kwargs.items()})
         # NumPy's way of saying it, in the standard's words.
         kwargs = {NUMPY_OPTIONS.get(key, key): value for key, value in kwargs.items()}
         if kwargs.pop("out", None) is not None:
             raise without_options(f"np.{asked}", ["out"])
+        if self._has_rule(f"numpy.{asked}"):
+            return apply(f"numpy.{asked}", args, kwargs)
         name = NUMPY_NAMES.get(asked, asked)
         if name == "permute_dims" and len(args) == 1 and kwargs.get("axes") is None:
             return self.T
@@ -443,7 +472,8 @@ class ArrayObject(ArrayMethods):
     def _to_number(self, kind: str) -> Any:
         raise TypeError(
             f"a {type(self).__name__} was about to become a Python {kind}, which would lose its "
-            "derivatives: keep it an array, and write choices with xp.where. To print it, use f'{a:.3e}' or print the "
+            "derivatives: keep it an array, write choices with xp.where, and build arrays with xp.stack, not by "
+            "assignment to a plain one. To print it, use f'{a:.3e}' or print the "
             "value that nt.value_and_grad returns; to keep more, let the loss return (loss, auxiliary)"
         )
 

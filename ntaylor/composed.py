@@ -14,6 +14,7 @@ from typing import Any
 from ntaylor.arrangements import ARRANGEMENTS
 from ntaylor.array_object import apply, innermost, refuse_complex, unwrapped_namespace
 from ntaylor.namespace import MissingRule, is_array, is_complex
+from ntaylor.numpy_functions import NUMPY
 from ntaylor.products import PRODUCTS
 
 __all__ = ["COMPOSED"]
@@ -135,9 +136,14 @@ def _norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
         return apply("vector_norm", (a,), {"axis": axis, "keepdims": keepdims})
     if axes == 1 and not isinstance(ord, str):
         return apply("vector_norm", (a,), {"axis": axis, "keepdims": keepdims, "ord": ord})
+    if axes == 2 and ord in (1, math.inf):
+        pair = (0, 1) if axis is None else tuple(i % a.ndim for i in axis)
+        last = a if pair == (a.ndim - 2, a.ndim - 1) else apply("moveaxis", (a, pair, (-2, -1)), {})
+        found = apply("linalg.matrix_norm", (last,), {"ord": ord, "keepdims": keepdims})
+        return apply("moveaxis", (found, (-2, -1), pair), {}) if keepdims and last is not a else found
     raise MissingRule(
-        f"no rule for norm(ord={ord!r}) over {axes} axes, only for the 2-norm of the entries: leave ord out, or write "
-        "others with xp.abs, xp.sum and xp.max"
+        f"no rule for norm(ord={ord!r}) over {axes} axes: leave ord out for the 2-norm of the entries, or write others "
+        "with xp.abs, xp.sum and xp.max"
     )
 
 
@@ -182,13 +188,48 @@ def _squared_modulus(a: Any) -> Any:
     return real * real + imag * imag
 
 
+_OPPOSITE = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
+
+
+def _hfft(a: Any, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Any:
+    return apply("fft.irfft", (apply("conj", (a,), {}),), {"n": n, "axis": axis, "norm": _OPPOSITE[norm]})
+
+
+def _ihfft(a: Any, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Any:
+    return apply("conj", (apply("fft.rfft", (a,), {"n": n, "axis": axis, "norm": _OPPOSITE[norm]}),), {})
+
+
+def _real_fourier_of_many(name: str) -> Callable[..., Any]:
+    """Axis after axis; the last one first where it goes from real numbers, and last where it goes back to them."""
+
+    def function(a: Any, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Any:
+        if axes is None:
+            axes = range(a.ndim) if s is None else range(a.ndim - len(s), a.ndim)
+        steps = [
+            (f"fft.{'ifft' if name == 'irfftn' else 'fft'}", axis, n)
+            for axis, n in zip(axes, [None] * len(axes) if s is None else s, strict=True)
+        ]
+        steps[-1] = (f"fft.{name[:-1]}", *steps[-1][1:])
+        for step, axis, n in steps if name == "irfftn" else reversed(steps):
+            a = apply(step, (a,), {"n": n, "axis": axis, "norm": norm})
+        return a
+
+    return function
+
+
 COMPOSED: dict[str, Callable[..., Any]] = {
     **ARRANGEMENTS,
+    **NUMPY,
     **PRODUCTS,
     "clip": _clip,
     "diff": _diff,
     "dot": _dot,
     "euclidean_norm": _euclidean_norm,
+    # of variables; jets have rules for these
+    "fft.hfft": _hfft,
+    "fft.ihfft": _ihfft,
+    "fft.irfftn": _real_fourier_of_many("irfftn"),
+    "fft.rfftn": _real_fourier_of_many("rfftn"),
     "hstack": _hstack,
     "hypot": _hypot,
     "logaddexp": _logaddexp,

@@ -28,8 +28,9 @@ from ntaylor.array_object import (
 )
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
-from ntaylor.linalg_rules import SlogdetResult
-from ntaylor.namespace import MissingRule, as_floating, did_you_mean, is_array, is_complex
+from ntaylor.linalg_rules import EighResult, QRResult, SlogdetResult, check_reduced
+from ntaylor.linalg_transposes import eigh_transposed, qr_transposed
+from ntaylor.namespace import MissingRule, any_true, as_floating, did_you_mean, is_array, is_complex
 from ntaylor.standard import CONSTANT, REFUSED
 from ntaylor.transposes import TRANSPOSES
 
@@ -85,7 +86,7 @@ class Variable(ArrayObject):
 
     @classmethod
     def _missing(cls, name: str) -> str:
-        known = [*TRANSPOSES, *CONSTANT, *COMPOSED, *_NODES, *activations.names]
+        known = [n for n in (*TRANSPOSES, *CONSTANT, *COMPOSED, *_NODES, *activations.names) if "numpy." not in n]
         if name in REFUSED:
             return f"no gradient for {name!r} in nt.value_and_grad: {REFUSED[name]}"
         return (
@@ -347,6 +348,8 @@ def _slogdet(a: Variable) -> SlogdetResult:
     refuse_complex("slogdet", a)
     xp = unwrapped_namespace([a.value])
     sign, logarithm = xp.linalg.slogdet(a.value)
+    if any_true(sign == 0):
+        raise ValueError("slogdet of a singular matrix is not differentiable: log|det| is infinite there")
 
     def pullback(cotangents: Sequence[Array | None]) -> list[Array | None]:
         (y,) = cotangents
@@ -355,7 +358,30 @@ def _slogdet(a: Variable) -> SlogdetResult:
     return SlogdetResult(sign, record([logarithm], [a], pullback, a.level)[0])
 
 
-_NODES: dict[str, Callable[..., Any]] = {"linalg.slogdet": _slogdet, "unstack": _unstack}
+def _eigh(a: Variable) -> EighResult:
+    refuse_complex("eigh", a)
+    return EighResult(*_of_two(a, unwrapped_namespace([a.value]).linalg.eigh(a.value), eigh_transposed))
+
+
+def _qr(a: Variable, *, mode: str = "reduced") -> QRResult:
+    refuse_complex("qr", a)
+    check_reduced(a.shape, mode)
+    return QRResult(*_of_two(a, unwrapped_namespace([a.value]).linalg.qr(a.value), qr_transposed))
+
+
+def _of_two(a: Variable, found: Any, transposed: Callable[..., Any]) -> list[Any]:
+    def pullback(cotangents: Sequence[Array | None]) -> list[Array | None]:
+        return [transposed(unwrapped_namespace([*cotangents, *found]), found, *cotangents)]
+
+    return record(list(found), [a], pullback, a.level)
+
+
+_NODES: dict[str, Callable[..., Any]] = {
+    "linalg.eigh": _eigh,
+    "linalg.qr": _qr,
+    "linalg.slogdet": _slogdet,
+    "unstack": _unstack,
+}
 """Operations of several results, each one node."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from ntaylor.array_object import ArrayObject, innermost, unwrapped_namespace
-from ntaylor.namespace import MissingRule, is_array
+from ntaylor.namespace import MissingRule, chosen_along, is_array, sum_to_shape, take_along_axis
 
 __all__ = ["INDEXING"]
 
@@ -90,6 +90,11 @@ def _take_along_axis(xp: Any, a: Any, indices: Any, *, axis: int = -1) -> Rule:
     plain = unwrapped_namespace([innermost(a)])
 
     def transpose(y: Array) -> Array:
+        if not hasattr(plain, "take_along_axis"):
+            own = unwrapped_namespace([y])
+            rows = own.moveaxis(y, axis, -1)[..., None]
+            chosen = own.where(chosen_along(a.shape[axis], indices, axis), rows, own.zeros_like(rows))
+            return sum_to_shape(own.moveaxis(own.sum(chosen, axis=-2), -1, axis), a.shape)
         places = plain.take_along_axis(plain.reshape(plain.arange(a.size), a.shape), indices, axis=axis)
         places = plain.reshape(places, (-1,))
         own = unwrapped_namespace([y])
@@ -98,7 +103,7 @@ def _take_along_axis(xp: Any, a: Any, indices: Any, *, axis: int = -1) -> Rule:
             return own.reshape(_numpy_added_at(numpy.zeros(a.size, y.dtype), places, flat), a.shape)
         return own.reshape(_added_at(plain, places, flat, a.size), a.shape)
 
-    return xp.take_along_axis(a, indices, axis=axis), [transpose]
+    return take_along_axis(xp, a, indices, axis=axis), [transpose]
 
 
 INDEXING: dict[str, Callable[..., Rule]] = {

@@ -16,6 +16,7 @@ Operations made of others are those of ``composed``, linear algebra and Fourier 
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from ntaylor import activations
 from ntaylor.array_object import check_floating_sum, function_of, refuse_complex, whole_number, without_options
 from ntaylor.linalg_rules import LINALG
-from ntaylor.namespace import MissingRule, any_true, is_array, is_complex, to_device
+from ntaylor.namespace import MissingRule, any_true, is_array, is_complex, take_along_axis, to_device
 from ntaylor.series import Series, as_series, integrate, leibniz, mapped, select, solve
 from ntaylor.standard import CONSTANT
 
@@ -51,7 +52,7 @@ def _zero(name: str) -> Callable[..., Any]:
 
 
 _LINEAR_OPTIONS = frozenset(
-    "axis axes keepdims dtype copy shape shift repeats repetitions source destination k include_initial".split()  # noqa: SIM905
+    "axis axes keepdims dtype copy shape shift repeats repetitions reps source destination k include_initial".split()  # noqa: SIM905
 )
 
 
@@ -124,19 +125,22 @@ def _remainder(xp: Any, order: int, u: Any, v: Any) -> Series:
 
 def _pow(xp: Any, order: int, u: Any, exponent: Any) -> Series:
     exponent = whole_number(exponent)
-    if isinstance(exponent, complex):
+    if isinstance(exponent, complex) or (is_complex(exponent) and not isinstance(exponent, Series)):
         raise MissingRule("no rule for a complex exponent: write xp.exp(exponent * xp.log(base))")
     if order == 0 and not isinstance(exponent, (int, float)):
         return Series([_primal(u) ** _primal(exponent)])
     if isinstance(exponent, Series):
-        if any_true(_primal(u) <= 0) if is_array(_primal(u)) else u <= 0:
+        base = _primal(u)
+        turns = isinstance(base, complex) or is_complex(base)  # a complex base is on log's own branch, but for 0
+        bad = base == 0 if turns else base <= 0
+        if any_true(bad) if is_array(base) else bad:
             raise ValueError(
                 "a power with a jet as exponent needs a base > 0, for its derivatives go through log(base)"
             )
         if isinstance(u, Series):
             log_u = activations.get("log").pair(u, xp, order)[0]
         else:
-            log_u = Series([xp.log(u) if is_array(u) else math.log(u)])
+            log_u = Series([xp.log(u) if is_array(u) else cmath.log(u) if turns else math.log(u)])
         value = xp.pow(_primal(u), exponent[0])
         return solve(exponent * log_u, value, lambda v: v)[0]
     if isinstance(exponent, (int, float)):
@@ -251,12 +255,16 @@ def _atan2(xp: Any, order: int, y: Any, x: Any) -> Series:
     return integrate((x * y.derivative() - y * x.derivative()) / squares, xp.atan2(y[0], x[0]))
 
 
+def _take_along_axis(xp: Any, order: int, u: Series, indices: Any, *, axis: int = -1) -> Series:
+    return mapped(lambda c: take_along_axis(xp, c, indices, axis=axis), u)
+
+
 def _getitem(xp: Any, order: int, u: Series, key: Any) -> Series:
     return mapped(lambda c: c[key], u)
 
 
 _LINEAR = """broadcast_to cumulative_sum expand_dims flip matrix_transpose mean moveaxis negative
-    permute_dims positive repeat reshape roll squeeze sum take take_along_axis tile tril triu"""
+    permute_dims positive repeat reshape roll squeeze sum take tile tril triu"""
 for _name in CONSTANT:
     RULES[_name] = _zero(_name)
 for _name in _LINEAR.split():
@@ -285,6 +293,7 @@ RULES |= {
     "remainder": _remainder,
     "stack": _joining("stack"),
     "subtract": _subtract,
+    "take_along_axis": _take_along_axis,
     "to_device": _to_device,
     "unstack": _unstack,
     "where": _where,

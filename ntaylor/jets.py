@@ -63,7 +63,7 @@ class Jet(ArrayObject):
                 raise TypeError(
                     f"coefficient {k} of a Jet must be an array, got {type(c).__name__}: pass xp.asarray(…)"
                 )
-        shape = tuple(coefficients[0].shape)
+        shape, dtype = tuple(coefficients[0].shape), coefficients[0].dtype
         self._series: list[Array | None] = []
         for k, c in enumerate(coefficients):
             if c is not None and tuple(c.shape) != shape:
@@ -74,6 +74,10 @@ class Jet(ArrayObject):
                         f"coefficient {k} of a Jet has shape {tuple(c.shape)}, the primal {shape}: "
                         "it must broadcast to it"
                     ) from None
+            if c is not None and c.dtype != dtype:
+                # What a constant of a wider dtype did to the primal alone: xp.imag, for one, takes complex arrays only.
+                xp = unwrapped_namespace([c])
+                c = xp.astype(c, dtype) if xp.result_type(c.dtype, dtype) == dtype else c
             self._series.append(c)
         while len(self._series) > 1 and self._series[-1] is None:
             self._series.pop()
@@ -176,6 +180,8 @@ class Jet(ArrayObject):
         opened_args = [opened(a) for a in args]
         opened_kwargs = {key: opened(v) for key, v in kwargs.items()}
         result = call_rule(name, RULES[name], (unwrapped_namespace(seen), order), opened_args, opened_kwargs)
+        if result is None:
+            raise TypeError(f"the rule for {name!r} returned None: end it with return, and a Series or an array")
         return cls._closed(result, order, level)
 
     @classmethod
@@ -211,12 +217,13 @@ def univariate(activation: str | activations.Activation, u: Jet, **parameters: A
         raise TypeError(f"{activation.name} takes one Jet and nothing else, got {type(u).__name__}")
     if any(p.level >= u.level for p in objects_in(parameters.values())):
         raise MissingRule(f"no rule for {activation.name!r} of a parameter that depends on the same variable")
-    return type(u)(activation.push(u._series, u.order, parameters)[0], u.order, level=u.level)
+    order = u.order if len(u._series) > 1 else 0  # of a constant there is the value alone
+    return type(u)(activation.push(u._series, order, parameters)[0], u.order, level=u.level)
 
 
 def names() -> list[str]:
     """Every operation of the array namespace that jets have a rule for, those registered included, sorted."""
-    return sorted({*RULES, *COMPOSED, *activations.names})
+    return sorted({n for n in (*RULES, *COMPOSED, *activations.names) if not n.startswith("numpy.")})
 
 
 def register(name: str, rule: Callable[..., Any], *, replace: bool = False) -> None:
@@ -224,9 +231,15 @@ def register(name: str, rule: Callable[..., Any], *, replace: bool = False) -> N
 
     ``rule(xp, order, *args, **kwargs)`` gets each jet as a :class:`ntaylor.series.Series` of Taylor
     coefficients and everything else as the caller passed it, and returns a Series (or a plain array,
-    where the operation is locally constant, or a tuple of them). Raises ValueError for a name that has
-    a rule, unless ``replace=True``, and for a name of NumPy's that differs from the standard's.
+    where the operation is locally constant, or a tuple of them). Under ``"numpy.name"`` it serves np.name alone.
+    Raises TypeError for what is no name or no function, ValueError for a name that has a rule, unless
+    ``replace=True``, and for a name of NumPy's that differs from the standard's.
     """
+    if not isinstance(name, str) or not callable(rule):
+        raise TypeError(
+            "register takes the name of an operation and its rule, register('foo', rule) with rule(xp, order, *args); "
+            f"got {name!r} and a {type(rule).__name__}"
+        )
     if name in NUMPY_NAMES:
         raise ValueError(
             f"{name!r} is NumPy's name for {NUMPY_NAMES[name]!r}, under which np.{name} is looked up too: register "

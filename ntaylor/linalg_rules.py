@@ -14,7 +14,7 @@ from ntaylor.array_object import function_of, without_options
 from ntaylor.namespace import MissingRule, any_true, broadcast_shapes, device, is_complex
 from ntaylor.series import Series, add, as_series, integrate, leibniz, mapped, recur, solve, subtract
 
-__all__ = ["LINALG", "EighResult", "QRResult", "SlogdetResult", "bird"]
+__all__ = ["LINALG", "EighResult", "QRResult", "SlogdetResult", "bird", "check_reduced"]
 
 Array = Any
 
@@ -201,14 +201,19 @@ def _cholesky(xp: Any, order: int, a: Series, *, upper: bool = False) -> Series:
     return mapped(lambda c: _adjoint(xp, c), factor) if upper else factor
 
 
-def _qr(xp: Any, order: int, a: Series, *, mode: str = "reduced") -> QRResult:
-    """A = Q R, Qᴴ Q = 1: equation (8.6)."""
-    rows, columns = a[0].shape[-2:]
+def check_reduced(shape: Any, mode: str) -> None:
+    """MissingRule for a qr that has no rule: of a wide matrix, or with Q or R of other shapes."""
+    rows, columns = shape[-2:]
     if mode != "reduced" or rows < columns:
         raise MissingRule(
             f"no rule for qr(mode={mode!r}) of a matrix of {rows} rows and {columns} columns: only for mode='reduced' "
             "and at least as many rows as columns"
         )
+
+
+def _qr(xp: Any, order: int, a: Series, *, mode: str = "reduced") -> QRResult:
+    """A = Q R, Qᴴ Q = 1: equation (8.6)."""
+    check_reduced(a[0].shape, mode)
     q0, r0 = xp.linalg.qr(a[0])
     if _is_constant(a, order):
         return QRResult(Series([q0]), Series([r0]))
@@ -236,7 +241,7 @@ def _qr(xp: Any, order: int, a: Series, *, mode: str = "reduced") -> QRResult:
 def _eigh(xp: Any, order: int, a: Series) -> EighResult:
     """A V = V Λ, Vᴴ V = 1, where the eigenvalues are distinct: equation (8.7)."""
     values, vectors = xp.linalg.eigh(a[0])
-    if _is_constant(a, order):
+    if _is_constant(a, order) or not values.shape[-1]:
         return EighResult(Series([values]), Series([vectors]))
     eye = _eye(xp, values[..., None, :] * values[..., :, None])
     gaps = values[..., None, :] - values[..., :, None]

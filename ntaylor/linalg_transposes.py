@@ -12,9 +12,9 @@ from typing import Any
 
 from ntaylor.array_object import ArrayObject, apply, function_of, refuse_complex, unwrapped_namespace
 from ntaylor.dispatch import adapter_for
-from ntaylor.namespace import MissingRule, any_true, sum_to_shape
+from ntaylor.namespace import any_true, sum_to_shape
 
-__all__ = ["LINALG_TRANSPOSES", "gram_root", "root_of_gram"]
+__all__ = ["LINALG_TRANSPOSES", "eigh_transposed", "gram_root", "qr_transposed", "root_of_gram"]
 
 Array = Any
 Transpose = Callable[[Array], Array]
@@ -86,6 +86,37 @@ def _eigvalsh(xp: Any, a: Any) -> Rule:
     return values, [transpose]
 
 
+def eigh_transposed(xp: Any, found: Any, of_values: Any, of_vectors: Any) -> Array:
+    """The lower triangle of S + Sᵀ, S = V (diag λ̄ + (Vᵀ V̄) / (λ_j − λ_i)) Vᵀ, equation (8.13)."""
+    values, vectors = found
+    gaps = values[..., None, :] - values[..., :, None]
+    eye = xp.tril(xp.triu(xp.ones_like(gaps)))
+    inner = xp.zeros_like(gaps) if of_values is None else eye * of_values[..., None, :]
+    if of_vectors is not None and values.shape[-1]:
+        scale = xp.max(xp.abs(values), axis=-1)[..., None, None] * (4 * xp.finfo(values.dtype).eps * values.shape[-1])
+        if any_true(xp.logical_and(xp.abs(gaps) <= scale, eye == 0)):
+            raise ValueError("eigenvalues coincide, where eigenvectors have no gradient: use the eigenvalues alone")
+        inner = inner + (xp.matrix_transpose(vectors) @ of_vectors) * ((1 - eye) / (gaps + eye))
+    full = vectors @ inner @ xp.matrix_transpose(vectors)
+    full = (full + xp.matrix_transpose(full)) / 2
+    return 2 * xp.tril(full, k=-1) + xp.tril(xp.triu(full))
+
+
+def qr_transposed(xp: Any, found: Any, of_q: Any, of_r: Any) -> Array:
+    """Ā = (Q̄ + Q (M + Mᵀ below its diagonal)) R⁻ᵀ with M = R R̄ᵀ − Q̄ᵀ Q, equation (8.14)."""
+    q, r = found
+    if any_true(xp.sum(xp.tril(xp.triu(r)), axis=-2) == 0):
+        raise ValueError("qr of a matrix whose columns are dependent has no gradient there")
+    middle = None if of_r is None else r @ xp.matrix_transpose(of_r)
+    if of_q is not None:
+        rest = xp.matrix_transpose(of_q) @ q
+        middle = -rest if middle is None else middle - rest
+    below = xp.tril(middle, k=-1)
+    mirrored = below + xp.matrix_transpose(below) + xp.tril(xp.triu(middle))
+    whole = q @ mirrored if of_q is None else of_q + q @ mirrored
+    return xp.matrix_transpose(xp.linalg.solve(r, xp.matrix_transpose(whole)))
+
+
 def _resized(xp: Any, y: Array, length: int, axis: int) -> Array:
     """The transpose of cutting off, or filling up with zeros, an axis that had ``length``."""
     axis %= y.ndim
@@ -111,10 +142,17 @@ def _fourier(name: str) -> Callable[..., Rule]:
 
 def _fourier_of_many(name: str) -> Callable[..., Rule]:
     def rule(xp: Any, a: Any, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Rule:
-        if s is not None:
-            raise MissingRule(f"no gradient for {name}(s=…): leave s out, and cut off or fill up the array first")
+        if s is not None and axes is None:
+            axes = tuple(range(a.ndim - len(s), a.ndim))
         transform = function_of(xp, name)
-        return transform(a, axes=axes, norm=norm), [lambda y: transform(y, axes=axes, norm=norm)]
+
+        def transpose(y: Array) -> Array:
+            back = transform(y, axes=axes, norm=norm)
+            for axis in axes if s is not None else ():
+                back = _resized(xp, back, a.shape[axis], axis)
+            return back
+
+        return transform(a, s=s, axes=axes, norm=norm), [transpose]
 
     return rule
 

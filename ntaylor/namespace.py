@@ -7,8 +7,11 @@ tell a user what is wrong with them, and no mathematics.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from types import TracebackType
 from typing import Any
 
 import array_api_compat
@@ -23,6 +26,7 @@ __all__ = [
     "check_order",
     "check_same_dtype",
     "check_same_kind",
+    "chosen_along",
     "describe",
     "device",
     "did_you_mean",
@@ -34,6 +38,7 @@ __all__ = [
     "number_like",
     "special",
     "sum_to_shape",
+    "take_along_axis",
     "to_device",
 ]
 
@@ -46,6 +51,39 @@ class MissingRule(AttributeError, NotImplementedError):  # noqa: N818 it reads a
     It is an AttributeError because an operation of the array API is an attribute of a namespace:
     ``hasattr(xp, "cumsum")`` then answers as code written for several libraries expects.
     """
+
+    def __str__(self) -> str:
+        # Looked up where it is read, in the traceback: a hasattr, and torch.compile, never pay for it.
+        text = super().__str__()
+        return text if "called at " in text else text + _place(self.__traceback__)
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """Where the user called what failed, in words for a message; installed libraries, and Python's own, are not meant.
+
+    Nothing where no user's code ran: a function that was traced is interpreted by an adapter, which knows its lines.
+    """
+    frames = []
+    while traceback is not None:
+        frames.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    installed = ""
+    for name, line in reversed(frames):
+        parts = PurePath(name).parts
+        if name.startswith(_OURS):
+            if parts[-1] == _CALLS_THE_USER:
+                break
+            continue
+        library = {"site-packages", "dist-packages"} & {*parts}
+        if not library and not name.startswith((_PYTHON, "<frozen ", "<__array_function__")):
+            return f" (called at {name}:{line})"
+        installed = installed or f" (called at {name}:{line})"
+    return installed
+
+
+_OURS = tuple(f"{Path(__file__).parent}{end}{os.sep}" for end in ("", "_backends"))
+_CALLS_THE_USER = "differentiate.py"
+_PYTHON = f"{Path(os.__file__).parent}{os.sep}"
 
 
 @dataclass(frozen=True)
@@ -285,6 +323,22 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
             size = shape[axis]
         result.append(size)
     return tuple(result)
+
+
+def take_along_axis(xp: Any, a: Array, indices: Array, *, axis: int = -1) -> Array:
+    """The library's own; of one that has none (Dask), a sum over the axis of what is chosen, which stays lazy."""
+    own = getattr(xp, "take_along_axis", None)
+    if own is not None:
+        return own(a, indices, axis=axis)
+    rows = xp.moveaxis(a, axis, -1)[..., None, :]
+    chosen = xp.where(chosen_along(a.shape[axis], indices, axis), rows, xp.zeros_like(rows))
+    return xp.moveaxis(xp.sum(chosen, axis=-1), -1, axis)
+
+
+def chosen_along(length: int, indices: Array, axis: int) -> Array:
+    """(…, i, j): whether the i-th of ``indices`` along ``axis``, moved to the end, is j."""
+    xp = array_namespace(indices)
+    return (xp.moveaxis(indices, axis, -1) % length)[..., None] == xp.arange(length)
 
 
 def sum_to_shape(array: Array, shape: Sequence[int]) -> Array:

@@ -37,12 +37,14 @@ def _prod(a: Any, *, axis: Any = None, dtype: Any = None, keepdims: bool = False
     a = _reshape(_permute(a, (*axes, *kept)), (math.prod(a.shape[i] for i in axes), *(a.shape[i] for i in kept)))
     if not a.shape[0]:
         return _reshape(apply("sum", (a,), {"axis": 0}) + 1, shape)
+    alone = []  # what an odd length leaves over, joined to none: it has fewer coefficients than products have
     while (length := a.shape[0]) > 1:
         half = length // 2
-        rest = a[2 * half :, ...]
-        a = a[:half, ...] * a[half : 2 * half, ...]
         if length % 2:
-            a = apply("concat", ([a, rest],), {"axis": 0})
+            alone.append(a[2 * half :, ...])
+        a = a[:half, ...] * a[half : 2 * half, ...]
+    for rest in alone:
+        a = a * rest
     return _reshape(a, shape)
 
 

@@ -13,11 +13,14 @@ __all__ = [
     "EXTENSIONS",
     "INSTEAD",
     "MAKERS",
+    "NUMPY_CONSTANT",
+    "NUMPY_METHODS",
     "NUMPY_NAMES",
     "NUMPY_OPTIONS",
     "PASSED_THROUGH",
     "REFUSED",
     "SHARED",
+    "UFUNC_METHODS",
 ]
 
 CONSTANT = frozenset(
@@ -59,13 +62,36 @@ NUMPY_NAMES = {
 NUMPY_OPTIONS = {"a_min": "min", "a_max": "max", "ddof": "correction"}
 """NumPy's options that differ from the standard's."""
 
+NUMPY_CONSTANT = frozenset(
+    """allclose argwhere array_equal can_cast digitize flatnonzero isclose iscomplex iscomplexobj isreal
+    isrealobj""".split()  # noqa: SIM905
+)
+"""NumPy's own functions that are locally constant."""
+
+NUMPY_METHODS = frozenset(
+    """all any argmax argmin argsort cumprod cumsum diagonal nonzero ptp repeat round searchsorted swapaxes take
+    trace""".split()  # noqa: SIM905
+)
+"""Methods of NumPy's arrays that are its functions of the same name and arguments."""
+
+UFUNC_METHODS = {
+    ("add", "accumulate"): "cumsum",
+    ("add", "reduce"): "sum",
+    ("maximum", "reduce"): "max",
+    ("minimum", "reduce"): "min",
+    ("multiply", "accumulate"): "cumprod",
+    ("multiply", "reduce"): "prod",
+}
+"""Methods of NumPy's ufuncs that are functions of whole arrays, over axis 0 unless said."""
+
 BY_NAME = frozenset(
     """axis axes dtype out keepdims order mode n prepend append initial where ddof correction copy subok include_initial
-    mean like kind stable sorter side s indexing descending""".split()  # noqa: SIM905
+    mean like kind stable sorter side s indexing descending k UPLO""".split()  # noqa: SIM905
 )
 """Options that NumPy takes by position too: they go on by name, so that none is taken for another or lost."""
 
 INSTEAD = {
+    "UPLO": "pass the adjoint, np.conj(a.mT), whose lower triangle is read",
     "append": "join it on first with xp.concat",
     "dtype": "use xp.astype",
     "include_initial": "put zeros in front with xp.concat",

@@ -27,7 +27,7 @@ from ntaylor.array_object import (
 )
 from ntaylor.index_transposes import INDEXING
 from ntaylor.linalg_transposes import LINALG_TRANSPOSES
-from ntaylor.namespace import MissingRule, is_array, is_complex, sum_to_shape
+from ntaylor.namespace import MissingRule, any_true, is_array, is_complex, sum_to_shape
 from ntaylor.series import Series
 
 __all__ = ["TRANSPOSES", "zero_unless"]
@@ -110,6 +110,8 @@ def _log_or_zero(xp: Any, a: Any) -> Any:
 def _atan2(xp: Any, y: Any, x: Any) -> Any:
     refuse_complex("atan2", y, x)
     squares = x * x + y * y
+    if any_true(squares == 0):
+        raise ValueError("atan2(0, 0) is not differentiable")
     return xp.atan2(y, x), lambda c: c * x / squares, lambda c: -c * y / squares
 
 

@@ -206,9 +206,9 @@ CASES = {
         ["no rule for 'partition' on a Jet", "nt.jets.register"],
     ),
     "a method of a function": (
-        lambda: nt.derivatives(lambda x: x.cumsum(), X, 2),
+        lambda: nt.derivatives(lambda x: x.roll(1), X, 2),
         nt.MissingRule,
-        ["a Jet has no method 'cumsum'", "xp.cumulative_sum(…)", "np.cumsum(…)"],
+        ["a Jet has no method 'roll'", "xp.roll(…)", "np.roll(…)"],
     ),
     "another norm": (
         lambda: nt.derivatives(lambda x: np.linalg.norm(x[:, None] * x, 2), X, 2),
@@ -299,7 +299,7 @@ def test_messages_about_missing_rules_are_short():
     ):
         with pytest.raises(nt.MissingRule, match="register") as caught:
             act()
-        assert len(str(caught.value)) < 320
+        assert len(str(caught.value).partition(" (called at")[0]) < 320
         assert "Known" not in str(caught.value)
 
 

@@ -643,7 +643,7 @@ def test_it_looks_like_an_array():
         lambda j: j + "1",
         lambda j: np.nancumprod(j),
         lambda j: np.linalg.svd(j),
-        lambda j: np.add.reduce(j),
+        lambda j: np.add.reduceat(j, [0]),
         lambda j: np.add(j, 1, out=np.zeros(())),
         lambda j: np.mean(j, out=np.zeros(())),
         lambda j: np.sum(j, initial=3.0),
@@ -709,6 +709,18 @@ def test_register_a_rule():
             jets.register("tanh", lambda xp, order, u: u)
     finally:
         JET_RULES.pop(name, None)
+
+
+def test_rules_that_are_none():
+    for name, rule in ((5, lambda xp, order, u: u), ("foo", 5)):
+        with pytest.raises(TypeError, match="name of an operation and its rule"):
+            jets.register(name, rule)
+    try:
+        jets.register("forgetful", lambda xp, order, u: None)
+        with pytest.raises(TypeError, match="rule for 'forgetful' returned None"):
+            nt.derivatives(lambda u: u.__array_namespace__().forgetful(u), X[0], 1)
+    finally:
+        JET_RULES.pop("forgetful", None)
 
 
 @pytest.mark.parametrize(("name", "standard"), [("arcsin", "asin"), ("cumsum", "cumulative_sum")])
