@@ -11,7 +11,7 @@ nothing for and JAX has a JVP of.
 
 from __future__ import annotations
 
-import math
+import itertools
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -107,9 +107,11 @@ def _plain(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
         return [numpy.asarray(a) for a in bound()]
 
 
-_KNOWN_BEFORE = frozenset(("add", "broadcast_in_dim", "convert_element_type", "iota", "mul", "neg", "reshape", "sub"))
-"""What exponents are made with: of literals and small integer arrays it is known under jit too, for whole powers
-hold at 0 and are told from others."""
+_KNOWN_BEFORE = frozenset(
+    "add broadcast_in_dim convert_element_type iota lt mul neg reshape select_n sub".split()  # noqa: SIM905
+)
+"""What exponents and indices are made with: of literals and small integer arrays it is known under jit too, for whole
+powers hold at 0 and are told from others, and indices may be looked at for repetitions."""
 
 
 def _is_known(value: Any) -> bool:
@@ -178,20 +180,29 @@ def _by_own_derivative(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
     try:
         traced = jax.make_jaxpr(rule)(primals, primals)
     except (NotImplementedError, ValueError) as error:
-        raise MissingRule(f"no rule for {eqn.primitive.name!r} with these arguments, of which JAX says: {error}") from error
+        raise MissingRule(
+            f"no rule for the JAX primitive {eqn.primitive.name!r} with these arguments, of which JAX says: {error}"
+        ) from error
     lower = [Jet(j._series[:order], order - 1, level=level) for j in u]
-    slopes = iter(_evaluate(traced, lower + [Jet(j._series[: order + 1], order, level=level).derivative() for j in u]))
+    of_order = (Jet(j._series[: order + 1], order, level=level) for j in u)
+    try:
+        slopes = iter(_evaluate(traced, lower + [j.derivative() for j in of_order]))
+    except jax.errors.UnexpectedTracerError as error:
+        raise MissingRule(
+            f"no rule for a {eqn.primitive.name} to order {order}: its JVP holds on to values that were traced, as with "
+            "custom_jvp(nondiff_argnums=…) under jit: make those arguments differentiable ones, or write it with others"
+        ) from error
 
     def integrated(v: Array) -> Jet:
         dv = next(slopes)
-        slope = Series(dv._series if isinstance(dv, Jet) else [dv])
+        slope = Series(dv._series if isinstance(dv, Jet) else [jnp.asarray(dv, v.dtype)])
         return Jet(integrate(slope, v).truncated(order), order, level=level)
 
     return [integrated(v) if s else v for v, s in zip(values, smooth, strict=True)]
 
 
 def _solution(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
-    """``custom_linear_solve``, A(t) x(t) = b(t) with A given by what it does: x_k from A_0 and lower x_j, equation (8.1)."""
+    """``custom_linear_solve``: A(t) x(t) = b(t), with A given by what it does to x, solved by equation (8.1)."""
     lengths, of_product = eqn.params["const_lengths"], eqn.params["jaxprs"].matvec
     constants, b = args[: sum(lengths)], args[sum(lengths) :]
     in_product = constants[: lengths.matvec]
@@ -279,21 +290,46 @@ def _while(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[
 
 def _reduce(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
     """With an operation of the user's, two by two: JAX leaves open in which order it is applied."""
-    p, count = eqn.params, len(args) // 2
-    axes, start = p["dimensions"], [filled(a) for a in args[count:]]
+    axes, count = eqn.params["dimensions"], len(args) // 2
+    start, together = [filled(a) for a in args[count:]], _by_entry(eqn, filled)
     kept = [n for i, n in enumerate(args[0].shape) if i not in axes]
 
-    def together(a: list[Any], b: list[Any]) -> list[Any]:
-        return [filled(v) for v in _evaluate(p["jaxpr"], [*a, *b])]
-
     def in_a_row(c: Array) -> Array:
-        return jnp.moveaxis(c, axes, range(len(axes))).reshape(-1, math.prod(kept))
+        return jnp.moveaxis(c, axes, range(len(axes))).reshape(-1, *kept)
 
-    u = jax.tree.map(in_a_row, [filled(a) for a in args[:count]])
-    of_all = jax.lax.associative_scan(jax.vmap(jax.vmap(together)), u)
+    of_all = jax.lax.associative_scan(together, jax.tree.map(in_a_row, [filled(a) for a in args[:count]]))
     last = jax.tree.map(lambda c: c[-1], of_all)
-    result = jax.vmap(together, in_axes=(None, 0))(start, last)
-    return jax.tree.map(lambda c: c.reshape(kept), result)  # type: ignore[no-any-return]
+    return together(jax.tree.map(lambda a: jnp.broadcast_to(a, kept), start), last)
+
+
+def _by_entry(eqn: Any, filled: Callable[[Any], Any]) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """The operation of a reduction, which is given for numbers, on arrays of jets."""
+
+    def together(a: list[Any], b: list[Any]) -> list[Any]:
+        return [filled(v) for v in _evaluate(eqn.params["jaxpr"], [*a, *b])]
+
+    def of_arrays(a: list[Any], b: list[Any]) -> list[Any]:
+        function = together
+        for _ in a[0].shape:
+            function = jax.vmap(function)
+        return function(a, b)
+
+    return of_arrays
+
+
+def _reduce_windows(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
+    """With an operation of the user's: first to last entry of all windows at once, each a slice with strides."""
+    p, count = eqn.params, len(args) // 2
+    start, together = [filled(a) for a in args[count:]], _by_entry(eqn, filled)
+    edges = [(low, high, step - 1) for (low, high), step in zip(p["padding"], p["base_dilation"], strict=True)]
+    u = [jax.tree.map(lambda c, z: jax.lax.pad(c, z, edges), filled(a), z) for a, z in zip(args, start, strict=False)]
+    shape, result = eqn.outvars[0].aval.shape, None
+    for place in itertools.product(*map(range, p["window_dimensions"])):
+        first = [i * step for i, step in zip(place, p["window_dilation"], strict=True)]
+        stop = [i + (n - 1) * step + 1 for i, n, step in zip(first, shape, p["window_strides"], strict=True)]
+        entries = jax.tree.map(lambda c, i=first, j=stop: jax.lax.slice(c, i, j, p["window_strides"]), u)
+        result = entries if result is None else together(result, entries)
+    return together(jax.tree.map(lambda a: jnp.broadcast_to(a, shape), start), result)  # type: ignore[arg-type]
 
 
 def _cumulative_logsumexp(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
@@ -307,6 +343,7 @@ _LOOPS: dict[str, Callable[..., Sequence[Any]]] = {
     "cond": _branch,
     "cumlogsumexp": _cumulative_logsumexp,
     "reduce": _reduce,
+    "reduce_window": _reduce_windows,
     "scan": _scan,
     "while": _while,
 }

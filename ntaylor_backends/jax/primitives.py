@@ -191,8 +191,8 @@ _MADE: dict[str, Callable[..., Any]] = {
     "exp2": lambda u, **_: apply("pow", (2.0, u), {}),
     "integer_pow": lambda u, *, y: apply("pow", (u, y), {}),
     "pow": _pow,
-    "reduce_max": lambda u, *, axes, **_: apply("max", (u,), {"axis": tuple(axes)}),
-    "reduce_min": lambda u, *, axes, **_: apply("min", (u,), {"axis": tuple(axes)}),
+    "reduce_max": lambda u, *, axes, **_: apply("max", (u,), {"axis": tuple(map(int, axes))}),
+    "reduce_min": lambda u, *, axes, **_: apply("min", (u,), {"axis": tuple(map(int, axes))}),
     "reduce_prod": _product,
     "rem": _remainder,
     "rsqrt": lambda u, **_: apply("pow", (u, -0.5), {}),
@@ -275,8 +275,10 @@ def _choosing(primitive: Any) -> Callable[..., Any]:
             return _series(primitive, 1, coefficient)
         series = _series(primitive, len(value), coefficient)
         # Indices have no derivative.
-        return [s if xp.isdtype(v.dtype, ("real floating", "complex floating")) else v
-                for s, v in zip(series, value, strict=True)]
+        return [
+            s if xp.isdtype(v.dtype, ("real floating", "complex floating")) else v
+            for s, v in zip(series, value, strict=True)
+        ]
 
     return rule
 
