@@ -189,7 +189,7 @@ def _by_own_derivative(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
         slopes = iter(_evaluate(traced, lower + [j.derivative() for j in of_order]))
     except jax.errors.UnexpectedTracerError as error:
         raise MissingRule(
-            f"no rule for a {eqn.primitive.name} to order {order}: its JVP holds on to values that were traced, as with "
+            f"no rule for a {eqn.primitive.name} to order {order}: its JVP holds on to values traced before, as does "
             "custom_jvp(nondiff_argnums=…) under jit: make those arguments differentiable ones, or write it with others"
         ) from error
 
