@@ -99,8 +99,8 @@ class _Along(ArrayObject):
         return _Namespace(type(self), unwrapped_namespace([self.array]))
 
     @classmethod
-    def _has_rule(cls, name: str) -> bool:  # noqa: ARG003
-        return True
+    def _has_rule(cls, name: str) -> bool:
+        return not name.startswith("numpy.")  # NumPy's own names: rules use the standard's
 
     @classmethod
     def _missing(cls, name: str) -> str:
@@ -253,9 +253,13 @@ def through(function: Callable[..., Any], args: Sequence[Any], jointly: Sequence
     """``function(*args)``, a function of arrays, where some of the arguments belong to a family of directions.
 
     It is mapped over the directions as the arrays' library does it, or in a loop. A total goes through as it is: then
-    the function is linear in it, together with the arguments at ``jointly``, each of which is summed.
+    the function is linear in it, together with the arguments at ``jointly``, each of which is summed. Without any of
+    these it is called as it is.
     """
-    family = next(a for a in objects_in(args) if isinstance(a, _Along)).family
+    some = next((a for a in objects_in(args) if isinstance(a, _Along)), None)
+    if some is None:
+        return function(*args)
+    family = some.family
     if any(isinstance(a, Total) for a in objects_in(args)):
         if jointly is not None:
             summed = _summed_by(family)

@@ -7,14 +7,14 @@ with: it is factored once a call, whatever the order. Equation numbers are those
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ntaylor.array_object import function_of, without_options
 from ntaylor.namespace import MissingRule, any_true, broadcast_shapes, device, is_complex
 from ntaylor.series import Series, add, as_series, integrate, leibniz, mapped, recur, solve, subtract
 
-__all__ = ["LINALG", "EighResult", "QRResult", "SlogdetResult", "bird", "check_reduced"]
+__all__ = ["LINALG", "EighResult", "QRResult", "SlogdetResult", "bird", "check_reduced", "solved"]
 
 Array = Any
 
@@ -64,6 +64,28 @@ def _eye(xp: Any, a: Array) -> Array:
     return xp.eye(a.shape[-1], dtype=a.dtype, device=device(a))
 
 
+def solved(
+    inverse: Callable[[Array], Array],
+    product: Callable[[Any, Array], Array],
+    a: Series,
+    b: Series,
+    known: Sequence[Array] = (),
+) -> Series:
+    """The x with product(a, x) = b: x_k = inverse(b_k − Σ_{j≥1} product(a_j, x_{k−j})), equation (8.1).
+
+    ``inverse`` solves with a_0, a product being linear in each of its two; ``known`` are the first coefficients of x.
+    """
+
+    def rule(x: Series, k: int) -> Array:
+        rest = b[k]
+        for j in range(1, k + 1):
+            if a[j] is not None and x[k - j] is not None:
+                rest = subtract(rest, product(a[j], x[k - j]))
+        return None if rest is None else inverse(rest)
+
+    return recur(known, rule)
+
+
 def _solve(xp: Any, order: int, a: Any, b: Any) -> Series:
     """A x = b: x_k = A_0⁻¹ (b_k − Σ_{j≥1} A_j x_{k−j}), equation (8.1)."""
     a, b = as_series(a), as_series(b)
@@ -77,12 +99,7 @@ def _solve(xp: Any, order: int, a: Any, b: Any) -> Series:
     sides = [xp.broadcast_to(columns[0], (*batch, size, width)), xp.broadcast_to(_eye(xp, a[0]), (*batch, size, size))]
     both = xp.linalg.solve(a[0], xp.concat(sides, axis=-1))
     inverse = both[..., width:]
-
-    def rule(x: Series, k: int) -> Array:
-        rest = subtract(columns[k], _products(a, x, k, 1))
-        return None if rest is None else inverse @ rest
-
-    x = recur([both[..., :width]], rule)
+    x = solved(lambda rest: inverse @ rest, lambda m, v: m @ v, a, columns, [both[..., :width]])
     return mapped(lambda c: c[..., 0], x) if vector else x
 
 

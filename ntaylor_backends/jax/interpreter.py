@@ -5,11 +5,13 @@ primitives. What meets no jet is computed as usual; what does is looked up in :m
 inside, and loops and branches carry jets, which are pytrees, in place of arrays.
 
 A ``custom_jvp`` rule says what a derivative is where the function's own code would not (``logaddexp`` at a tie), so it
-is kept: from v′ = rule(u, u′) come all coefficients of v, by integration.
+is kept: from v′ = rule(u, u′) come all coefficients of v, by integration. So do those of a primitive that the table has
+nothing for and JAX has a JVP of.
 """
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,17 +22,20 @@ import jax
 import jax.numpy as jnp
 import numpy
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.interpreters import ad
 
 import ntaylor
+from ntaylor.array_object import apply
 from ntaylor.jets import Jet, univariate
 from ntaylor.namespace import MissingRule
-from ntaylor.series import Series, integrate
+from ntaylor.series import Series, integrate, subtract
 from ntaylor_backends.jax.activation import is_own, named
 from ntaylor_backends.jax.primitives import known, on_jets, primal
 
 __all__ = ["push"]
 
 Array = Any
+_CODE = (ClosedJaxpr, Jaxpr)
 
 
 def push(f: Callable[..., Any], *jets: Jet) -> Any:
@@ -77,6 +82,8 @@ def _step(eqn: Any, args: list[Any]) -> Sequence[Any]:
     if name in _LOOPS:
         return _LOOPS[name](eqn, args, partial(_filled, order=jet.order, level=jet.level))
     if not known(name):
+        if primitive in ad.primitive_jvps and not any(isinstance(p, _CODE) for p in eqn.params.values()):
+            return _by_own_derivative(eqn, args)
         raise MissingRule(
             f"no rule for the JAX primitive {name!r} on a Jet: write it with others, or teach it with "
             f"nt.jets.register('lax.{name}', rule), where rule(xp, order, *args, **params) gets jets as Series of "
@@ -101,9 +108,11 @@ def _plain(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
         return [numpy.asarray(a) for a in bound()]
 
 
-_KNOWN_BEFORE = frozenset(("add", "broadcast_in_dim", "convert_element_type", "iota", "mul", "neg", "reshape", "sub"))
-"""What exponents are made with: of literals and small integer arrays it is known under jit too, for whole powers
-hold at 0 and are told from others."""
+_KNOWN_BEFORE = frozenset(
+    "add broadcast_in_dim convert_element_type iota lt mul neg reshape select_n sub".split()  # noqa: SIM905
+)
+"""What exponents and indices are made with: of literals and small integer arrays it is known under jit too, for whole
+powers hold at 0 and are told from others, and indices may be looked at for repetitions."""
 
 
 def _is_known(value: Any) -> bool:
@@ -127,7 +136,7 @@ def _line(eqn: Any) -> str:
 
 
 def _inside(eqn: Any) -> Any:
-    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
+    return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call") if key in eqn.params)
 
 
 def _inlined(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -148,34 +157,85 @@ def _with_own_derivative(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
         return [univariate(activation, args[0])]
     if is_own(name):
         return _inlined(eqn, args)
+    return _by_own_derivative(eqn, args)
+
+
+def _by_own_derivative(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """v from v′ = rule(u, u′), the JVP that JAX has of the equation, by integration."""
     values = _plain(eqn, [primal(a) for a in args])
     places = [i for i, a in enumerate(args) if isinstance(a, Jet)]
     u = [args[i] for i in places]
-    order, level = u[0].order, u[0].level
+    order, level = min(j.order for j in u), u[0].level
+    smooth = [jnp.issubdtype(v.dtype, jnp.inexact) for v in values]
     if order == 0:
-        return [Jet([v], level=level) for v in values]
+        return [Jet([v], level=level) if s else v for v, s in zip(values, smooth, strict=True)]
 
     def function(*given: Array) -> Any:
-        return _plain(eqn, [given[places.index(i)] if i in places else a for i, a in enumerate(args)])
+        outputs = _plain(eqn, [given[places.index(i)] if i in places else a for i, a in enumerate(args)])
+        return [v for v, s in zip(outputs, smooth, strict=True) if s]
 
     def rule(u: Sequence[Array], du: Sequence[Array]) -> Any:
         return jax.jvp(function, tuple(u), tuple(du))[1]
 
     primals = [j.primal for j in u]
-    slopes = _evaluate(
-        jax.make_jaxpr(rule)(primals, primals),
-        [Jet(j._series[:order], order - 1, level=level) for j in u] + [j.derivative() for j in u],
-    )
-    return [
-        Jet(integrate(Series(dv._series if isinstance(dv, Jet) else [dv]), v).truncated(order), order, level=level)
-        for v, dv in zip(values, slopes, strict=True)
-    ]
+    try:
+        traced = jax.make_jaxpr(rule)(primals, primals)
+    except (NotImplementedError, ValueError) as error:
+        raise MissingRule(
+            f"no rule for the JAX primitive {eqn.primitive.name!r} with these arguments, of which JAX says: {error}"
+        ) from error
+    lower = [Jet(j._series[:order], order - 1, level=level) for j in u]
+    of_order = (Jet(j._series[: order + 1], order, level=level) for j in u)
+    try:
+        slopes = iter(_evaluate(traced, lower + [j.derivative() for j in of_order]))
+    except jax.errors.UnexpectedTracerError as error:
+        raise MissingRule(
+            f"no rule for a {eqn.primitive.name} to order {order}: its JVP holds on to values traced before, as does "
+            "custom_jvp(nondiff_argnums=…) under jit: make those arguments differentiable ones, or write it with others"
+        ) from error
+
+    def integrated(v: Array) -> Jet:
+        dv = next(slopes)
+        slope = Series(dv._series if isinstance(dv, Jet) else [jnp.asarray(dv, v.dtype)])
+        return Jet(integrate(slope, v).truncated(order), order, level=level)
+
+    return [integrated(v) if s else v for v, s in zip(values, smooth, strict=True)]
+
+
+def _solution(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """``custom_linear_solve``: A(t) x(t) = b(t), with A given by what it does to x, solved by equation (8.1)."""
+    lengths, of_product = eqn.params["const_lengths"], eqn.params["jaxprs"].matvec
+    constants, b = args[: sum(lengths)], args[sum(lengths) :]
+    in_product = constants[: lengths.matvec]
+    jets = [a for a in args if isinstance(a, Jet)]
+    order, level = min(j.order for j in jets), jets[0].level
+    sides = [Series(v._series if isinstance(v, Jet) else [v]) for v in b]
+    x: list[Sequence[Any]] = []
+    products: list[Sequence[Any]] = []  # A(t) x_j, whose coefficients are A_i x_j
+    for k in range(order + 1):
+        rests = [side[k] for side in sides]
+        for j, product in enumerate(products):
+            of_order = [p._coefficient(k - j) if isinstance(p, Jet) else None for p in product]
+            rests = [subtract(rest, p) for rest, p in zip(rests, of_order, strict=True)]
+        if all(rest is None for rest in rests):
+            x.append([None] * len(b))
+            products.append([])
+            continue
+        given = [jnp.zeros_like(primal(v)) if rest is None else rest for v, rest in zip(b, rests, strict=True)]
+        x.append(_plain(eqn, [*map(primal, constants), *given]))
+        rest_of_order = [
+            Jet(a._series[: order - k + 1], order - k, level=level) if isinstance(a, Jet) else a for a in in_product
+        ]
+        products.append(_evaluate(of_product, [*rest_of_order, *x[k]]) if k < order else [])
+    return [Jet([found[i] for found in x], order, level=level) for i in range(len(b))]
 
 
 _CALLS: dict[str, Callable[[Any, Sequence[Any]], Sequence[Any]]] = {
     **dict.fromkeys(("jit", "pjit", "closed_call", "core_call", "custom_vjp_call", "custom_vjp_call_jaxpr"), _inlined),
+    **dict.fromkeys(("composite", "custom_vmap_call"), _inlined),
     **dict.fromkeys(("remat", "remat2", "checkpoint"), _checkpointed),
     "custom_jvp_call": _with_own_derivative,
+    "custom_linear_solve": _solution,
 }
 
 
@@ -229,4 +289,62 @@ def _while(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[
     return jax.lax.while_loop(test, body, start)
 
 
-_LOOPS: dict[str, Callable[..., Sequence[Any]]] = {"cond": _branch, "scan": _scan, "while": _while}
+def _reduce(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
+    """With an operation of the user's, two by two: JAX leaves open in which order it is applied."""
+    axes, count = eqn.params["dimensions"], len(args) // 2
+    start, together = [filled(a) for a in args[count:]], _by_entry(eqn, filled)
+    kept = [n for i, n in enumerate(args[0].shape) if i not in axes]
+
+    def in_a_row(c: Array) -> Array:
+        return jnp.moveaxis(c, axes, range(len(axes))).reshape(-1, *kept)
+
+    of_all = jax.lax.associative_scan(together, jax.tree.map(in_a_row, [filled(a) for a in args[:count]]))
+    last = jax.tree.map(lambda c: c[-1], of_all)
+    return together(jax.tree.map(lambda a: jnp.broadcast_to(a, kept), start), last)
+
+
+def _by_entry(eqn: Any, filled: Callable[[Any], Any]) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """The operation of a reduction, which is given for numbers, on arrays of jets."""
+
+    def together(a: list[Any], b: list[Any]) -> list[Any]:
+        return [filled(v) for v in _evaluate(eqn.params["jaxpr"], [*a, *b])]
+
+    def of_arrays(a: list[Any], b: list[Any]) -> list[Any]:
+        function = together
+        for _ in a[0].shape:
+            function = jax.vmap(function)
+        return function(a, b)
+
+    return of_arrays
+
+
+def _reduce_windows(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
+    """With an operation of the user's: first to last entry of all windows at once, each a slice with strides."""
+    p, count = eqn.params, len(args) // 2
+    start, together = [filled(a) for a in args[count:]], _by_entry(eqn, filled)
+    edges = [(low, high, step - 1) for (low, high), step in zip(p["padding"], p["base_dilation"], strict=True)]
+    u = [jax.tree.map(lambda c, z: jax.lax.pad(c, z, edges), filled(a), z) for a, z in zip(args, start, strict=False)]
+    shape, result = eqn.outvars[0].aval.shape, None
+    for place in itertools.product(*map(range, p["window_dimensions"])):
+        first = [i * step for i, step in zip(place, p["window_dilation"], strict=True)]
+        stop = [i + (n - 1) * step + 1 for i, n, step in zip(first, shape, p["window_strides"], strict=True)]
+        entries = jax.tree.map(lambda c, i=first, j=stop: jax.lax.slice(c, i, j, p["window_strides"]), u)
+        result = entries if result is None else together(result, entries)
+    return together(jax.tree.map(lambda a: jnp.broadcast_to(a, shape), start), result)  # type: ignore[arg-type]
+
+
+def _cumulative_logsumexp(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
+    def together(a: Any, b: Any) -> Any:
+        return filled(apply("logaddexp", (a, b), {}))
+
+    return [jax.lax.associative_scan(together, filled(args[0]), **eqn.params)]
+
+
+_LOOPS: dict[str, Callable[..., Sequence[Any]]] = {
+    "cond": _branch,
+    "cumlogsumexp": _cumulative_logsumexp,
+    "reduce": _reduce,
+    "reduce_window": _reduce_windows,
+    "scan": _scan,
+    "while": _while,
+}

@@ -4,8 +4,12 @@ Nothing is differentiated here. A primitive is one of these:
 
 - the table's operation under another name, or made of several of its operations;
 - *zero*: locally constant, so it sees primals only;
-- *linear* or *bilinear* with parameters of its own, such as ``dot_general``: it goes into the table itself, as
-  ``lax.dot_general``, by the rules of its kind. So may a user's: ``nt.jets.register("lax.name", rule)``.
+- *linear* or *bilinear* with parameters of its own, such as ``dot_general``, or *choosing*, such as ``sort``: it goes
+  into the table itself, as ``lax.dot_general``, by the rules of its kind. So may a user's:
+  ``nt.jets.register("lax.name", rule)``.
+
+Linear algebra is in :mod:`linear_algebra`. What is none of these but has a derivative rule of JAX's own is the
+interpreter's: v comes from v′.
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ import jax.numpy as jnp
 import numpy
 
 from ntaylor import activations
-from ntaylor.array_object import apply, objects_in
+from ntaylor.array_object import apply
 from ntaylor.bundles import through
 from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
 from ntaylor.namespace import MissingRule
 from ntaylor.series import Series, as_series, leibniz
+from ntaylor_backends.jax.linear_algebra import MATRICES, SOLUTIONS
 
 __all__ = ["known", "on_jets", "primal"]
 
@@ -38,7 +43,7 @@ def primal(value: Any) -> Any:
 
 def known(name: str) -> bool:
     """Whether the primitive of this name has a rule on jets."""
-    tables: tuple[Container[str], ...] = (_ZERO, _NAMED, _MADE, _PLACES, _BILINEAR, activations.names)
+    tables: tuple[Container[str], ...] = (_ZERO, _NAMED, _MADE, _OF_KIND, MATRICES, SOLUTIONS, activations.names)
     return any(name in table for table in tables) or f"lax.{name}" in RULES
 
 
@@ -46,14 +51,16 @@ def on_jets(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> A
     """What a known primitive makes of its arguments, some of them jets: a result, or a list if it gives several."""
     name = primitive.name
     entry = f"lax.{name}"
-    if entry not in RULES and name in _PLACES:
-        register(entry, _linear(primitive, _PLACES[name]))
-    if entry not in RULES and name in _BILINEAR:
-        register(entry, _bilinear(primitive))
+    if entry not in RULES and name in _OF_KIND:
+        register(entry, _OF_KIND[name](primitive))
+    if entry not in RULES and name in SOLUTIONS:
+        register(entry, SOLUTIONS[name](primitive))
     if entry in RULES:
         return apply(entry, tuple(map(_array, args)), {key: _option(value) for key, value in params.items()})
     if name in _ZERO:
         return primitive.bind(*map(primal, args), **params)
+    if name in MATRICES:
+        return MATRICES[name](*args, **params)
     args = [_constant(a) for a in args]
     if name in _MADE:
         return _MADE[name](*args, **params)
@@ -99,8 +106,9 @@ _NAMED = {
 """Primitive → operation of the same arguments; those of ``nt.activations`` bear their own names."""
 
 _ZERO = frozenset(
-    """and argmax argmin ceil debug_callback debug_print eq eq_to floor ge gt is_finite le le_to lt lt_to ne nextafter
-    not or reduce_and reduce_or round stop_gradient xor""".split()  # noqa: SIM905 one name a line reads worse
+    """and argmax argmin bitcast_convert_type ceil clz debug_callback debug_print eq eq_to floor ge gt is_finite le
+    le_to lt lt_to mulhi ne nextafter not or population_count reduce_and reduce_or reduce_xor round shift_left
+    shift_right_arithmetic shift_right_logical stop_gradient xor""".split()  # noqa: SIM905 one name a line reads worse
 )
 
 
@@ -169,16 +177,23 @@ def _product(u: Any, *, axes: Sequence[int], **_: Any) -> Any:
     return u
 
 
+def _cumulative_product(u: Any, *, axis: int, reverse: bool) -> Any:
+    u = apply("flip", (u,), {"axis": axis}) if reverse else u
+    products = apply("cumulative_prod", (u,), {"axis": axis})
+    return apply("flip", (products,), {"axis": axis}) if reverse else products
+
+
 _MADE: dict[str, Callable[..., Any]] = {
     "cbrt": _cbrt,
     "clamp": _clamp,
     "convert_element_type": _convert,
+    "cumprod": _cumulative_product,
     "erfc": _erfc,
     "exp2": lambda u, **_: apply("pow", (2.0, u), {}),
     "integer_pow": lambda u, *, y: apply("pow", (u, y), {}),
     "pow": _pow,
-    "reduce_max": lambda u, *, axes, **_: apply("max", (u,), {"axis": tuple(axes)}),
-    "reduce_min": lambda u, *, axes, **_: apply("min", (u,), {"axis": tuple(axes)}),
+    "reduce_max": lambda u, *, axes, **_: apply("max", (u,), {"axis": tuple(map(int, axes))}),
+    "reduce_min": lambda u, *, axes, **_: apply("min", (u,), {"axis": tuple(map(int, axes))}),
     "reduce_prod": _product,
     "rem": _remainder,
     "rsqrt": lambda u, **_: apply("pow", (u, -0.5), {}),
@@ -189,52 +204,114 @@ _MADE: dict[str, Callable[..., Any]] = {
 # --- what goes into the table -----------------------------------------------------------------------
 
 
-def _bound(primitive: Any, params: Mapping[str, Any], args: Sequence[Any], linear: Sequence[int] | None = None) -> Any:
-    """The primitive of coefficients, which may be those of several directions; linear in those at ``linear``."""
-    function = partial(primitive.bind, **params)
-    return through(function, args, linear) if any(True for _ in objects_in(args)) else function(*args)
+def _series(primitive: Any, count: int, coefficient: Callable[[int], Any]) -> Any:
+    """The result of a primitive from ``coefficient(k)``, which gives all its results at order k or None."""
+    made: dict[int, Any] = {}
+
+    def output(i: int | None, k: int) -> Any:
+        if k not in made:
+            made[k] = coefficient(k)
+        return made[k] if made[k] is None or i is None else made[k][i]
+
+    if not primitive.multiple_results:
+        return Series((), partial(output, None))
+    return [Series((), partial(output, i)) for i in range(count)]
 
 
-def _linear(primitive: Any, places: Sequence[int] | None) -> Callable[..., Any]:
-    """Linear in the arguments at ``places`` together, all unless given, so an absent one among others is zeros."""
+def _linear(primitive: Any, places: Sequence[int] | None, choosing: Sequence[int] = ()) -> Callable[..., Any]:
+    """Linear in the arguments at ``places`` together, all unless given, so an absent one among others is zeros.
+
+    Those at ``choosing`` say, by their values, which entries are taken, and so are locally constant.
+    """
 
     def rule(xp: Any, order: int, *args: Any, **params: Any) -> Any:
+        args = tuple(a[0] if i in choosing and isinstance(a, Series) else a for i, a in enumerate(args))
         linear = range(len(args)) if places is None else places
         if any(isinstance(a, Series) for i, a in enumerate(args) if i not in linear):
             raise MissingRule(f"no rule for lax.{primitive.name} with indices or sizes that depend on x")
         parts = {i: as_series(args[i]) for i in linear}
-        made: dict[int, Any] = {}
 
         def coefficient(k: int) -> Any:
-            if k not in made:
-                present = any(part[k] is not None for part in parts.values())
-                given = [
-                    a if i not in parts else xp.zeros_like(parts[i][0]) if parts[i][k] is None else parts[i][k]
-                    for i, a in enumerate(args)
-                ]
-                made[k] = _bound(primitive, params, given, linear) if present else None
-            return made[k]
+            if all(part[k] is None for part in parts.values()):
+                return None
+            given = [
+                a if i not in parts else xp.zeros_like(parts[i][0]) if parts[i][k] is None else parts[i][k]
+                for i, a in enumerate(args)
+            ]
+            return through(partial(primitive.bind, **params), given, linear)
 
-        def output(i: int, k: int) -> Any:
-            return None if coefficient(k) is None else coefficient(k)[i]
-
-        if not primitive.multiple_results:
-            return Series((), coefficient)
-        count = len(coefficient(0))
-        return [Series((), partial(output, i)) for i in range(count)]
+        count = len(coefficient(0)) if primitive.multiple_results else 1
+        return _series(primitive, count, coefficient)
 
     return rule
 
 
 def _bilinear(primitive: Any) -> Callable[..., Any]:
-    def rule(xp: Any, order: int, u: Any, v: Any, **params: Any) -> Series:
-        return leibniz(lambda a, b: _bound(primitive, params, (a, b)), u, v)
+    def rule(xp: Any, order: int, u: Any, v: Any, *others: Any, **params: Any) -> Series:
+        return leibniz(lambda a, b: through(partial(primitive.bind, **params), (a, b, *others)), u, v)
 
     return rule
 
 
+def _choosing(primitive: Any) -> Callable[..., Any]:
+    """Which entry comes out where is locally constant, and said by the primal: so linear, by JAX's own JVP there."""
+
+    def rule(xp: Any, order: int, *args: Any, **params: Any) -> Any:
+        parts = {i: a for i, a in enumerate(args) if isinstance(a, Series)}
+
+        def bound(*given: Array) -> Any:
+            chosen = dict(zip(parts, given, strict=True))
+            return primitive.bind(*(chosen.get(i, a) for i, a in enumerate(args)), **params)
+
+        value, push = jax.linearize(bound, *(part[0] for part in parts.values()))
+
+        def coefficient(k: int) -> Any:
+            if k == 0:
+                return value
+            if all(part[k] is None for part in parts.values()):
+                return None
+            given = [xp.zeros_like(part[0]) if part[k] is None else part[k] for part in parts.values()]
+            return through(push, given, range(len(given)))
+
+        if not primitive.multiple_results:
+            return _series(primitive, 1, coefficient)
+        series = _series(primitive, len(value), coefficient)
+        # Indices have no derivative.
+        return [
+            s if xp.isdtype(v.dtype, ("real floating", "complex floating")) else v
+            for s, v in zip(series, value, strict=True)
+        ]
+
+    return rule
+
+
+def _scatter_mul(primitive: Any) -> Callable[..., Any]:
+    """The operand times factors, 1 where nothing is scattered."""
+
+    def rule(xp: Any, order: int, u: Any, indices: Array, updates: Any, **params: Any) -> Any:
+        if not params["unique_indices"] and not _are_unique(indices):
+            raise MissingRule(
+                "no rule for .at[…].multiply where an entry may come twice: pass unique_indices=True if none does"
+            )
+        ones = xp.ones_like(u[0] if isinstance(u, Series) else u)
+        params["unique_indices"] = True
+        if not isinstance(updates, Series):
+            return u * primitive.bind(ones, indices, updates, **params)
+        return u * _choosing(primitive)(xp, order, ones, indices, updates, **params)
+
+    return rule
+
+
+def _are_unique(indices: Array) -> bool:
+    """Whether no two rows of the indices are known to be the same, or may be without our knowing."""
+    rows = indices.reshape(-1, indices.shape[-1])
+    if len(rows) <= 1:
+        return True
+    return not isinstance(rows, jax.core.Tracer) and len(numpy.unique(numpy.asarray(rows), axis=0)) == len(rows)
+
+
 _FIRST = """broadcast_in_dim copy copy_p cumsum dynamic_slice expand_dims fft gather name reduce_precision reduce_sum
-    reduce_window_sum reshape rev sharding_constraint slice split squeeze tile transpose
+    reduce_window_sum reshape rev sharding_constraint slice split squeeze tile transpose unstack
     all_gather all_to_all mesh_cast pcast ppermute pvary reduce_scatter reshard"""
 _TOGETHER = "complex concatenate device_put optimization_barrier pad psum psum2 psum_invariant stack"
 _PLACES: dict[str, tuple[int, ...] | None] = {
@@ -243,7 +320,18 @@ _PLACES: dict[str, tuple[int, ...] | None] = {
     "dynamic_update_slice": (0, 1),
     "scatter": (0, 2),
     "scatter-add": (0, 2),
+    "scatter-sub": (0, 2),
 }
 """Linear primitive → the arguments in which it is linear together, None for all."""
 
-_BILINEAR = frozenset(("dot_general", "conv_general_dilated"))
+_CHOOSING = """cummax cummin reduce_window_max reduce_window_min scatter-max scatter-min sort top_k
+    approx_top_k"""
+
+_OF_KIND: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    **{name: partial(_linear, places=places) for name, places in _PLACES.items()},
+    **dict.fromkeys(("select_and_gather_add", "select_and_scatter_add"), partial(_linear, places=(0,), choosing=(1,))),
+    **dict.fromkeys(("conv_general_dilated", "dot_general", "ragged_dot_general"), _bilinear),
+    **dict.fromkeys(_CHOOSING.split(), _choosing),
+    "scatter-mul": _scatter_mul,
+}
+"""Primitive → the rule of its kind, made of the primitive."""
