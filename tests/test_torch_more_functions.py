@@ -40,6 +40,11 @@ def regular(x):
     return x + 3 * EYE
 
 
+def by_cofactors(x):
+    (a, b, c), (d, e, f), (g, h, i) = x
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
 def spd(x):
     return x @ x.mT + 2 * EYE
 
@@ -93,8 +98,6 @@ CHEAP = {
     "nan_to_num": lambda x: torch.nan_to_num(x / 1.0) * torch.where(MASK, x, math.inf).nan_to_num(posinf=2.0),
     "heaviside": lambda x: x * torch.heaviside(x, C) + x.heaviside(C),
     "fmax": lambda x: torch.fmax(x, torch.where(MASK, A, math.nan)) + torch.fmin(x, A),
-    "cosine_similarity": lambda x: F.cosine_similarity(x, A, dim=1) + torch.cosine_similarity(x, x * x + 1, 0),
-    "scatter_add": lambda x: x.scatter_add(1, IDX, (x * x)[:2, :2]) + torch.index_add(A, 0, PLACES, x[:2], alpha=2),
     "scatter": lambda x: torch.scatter(x * x, 0, IDX, x[:2, :2]) + x.index_copy(0, PLACES, A[:2]) + x.index_fill(1, PLACES, 2.0)
     + x.scatter(1, IDX, 0.5),
     "slice_scatter": lambda x: torch.select_scatter(x, x[0] ** 2, 1, 2) + A.slice_scatter(x[:1], 0, 1, 2)
@@ -107,7 +110,6 @@ CHEAP = {
     "at least": lambda x: torch.atleast_3d(x)[..., 0] + torch.atleast_2d(x[0]) + torch.dstack([x, A])[..., 0]
     + torch.broadcast_tensors(x[0], A)[0] + torch.row_stack([x, A])[2:5] + x.sum_to_size(1, 3),
     "complex": lambda x: torch.complex(x, A).abs() + torch.polar(x + 2, A).angle() + torch.view_as_complex(x[:, :2].contiguous()).imag,
-    "windows": lambda x: x.unfold(1, 2, 1)[..., 0] * x.unfold(dimension=1, size=2, step=1)[..., 1],
     "erfinv": lambda x: torch.erfinv(x) + torch.special.ndtri((x + 1) / 2),
     "gamma": lambda x: torch.lgamma(x + 2) + torch.digamma(x + 2) + torch.polygamma(2, x + 3) + torch.mvlgamma(x + 4, 2),
     "embedding": lambda x: F.embedding(IDX, x) * nn.Embedding.from_pretrained(A)(IDX) * F.one_hot(IDX, 3),
@@ -115,6 +117,9 @@ CHEAP = {
 }  # fmt: skip
 
 DEAR = {
+    "cosine_similarity": lambda x: F.cosine_similarity(x, A, dim=1) + torch.cosine_similarity(x, x * x + 1, 0),
+    "scatter_add": lambda x: x.scatter_add(1, IDX, (x * x)[:2, :2]) + torch.index_add(A, 0, PLACES, x[:2], alpha=2),
+    "windows": lambda x: x.unfold(1, 2, 1)[..., 0] * x.unfold(dimension=1, size=2, step=1)[..., 1],
     "inv": lambda x: torch.linalg.inv(regular(x)) + torch.inverse(regular(x)) + regular(x).inverse(),
     "matrix_norm": lambda x: torch.linalg.matrix_norm(x) + torch.linalg.matrix_norm(x, 1) + torch.linalg.norm(x, 1)
     + torch.linalg.matrix_norm(x, math.inf, keepdim=True)[0, 0] + torch.linalg.norm(x, "fro"),
@@ -178,6 +183,7 @@ def draw_once(*shape):
 
 # Torch's nested reverse mode itself raises or is wrong; what is expected is written out.
 WRITTEN_OUT = {
+    "det": lambda x: by_cofactors(regular(x)) * by_cofactors(x) + by_cofactors(x),
     "cumprod": lambda x: torch.stack([x[:, 0], x[:, 0] * x[:, 1], x[:, 0] * x[:, 1] * x[:, 2]], 1)
     + torch.stack([x[0], x[0] * x[1], x[0] * x[1] * x[2]]),
     "heaviside": lambda x: 1.0 * x.detach().heaviside(C) * (x + 1),

@@ -13,6 +13,7 @@ from ntaylor_backends.torch.layers import LAYERS
 from ntaylor_backends.torch.linear_algebra import LINEAR_ALGEBRA
 from ntaylor_backends.torch.losses import LOSSES
 from ntaylor_backends.torch.products import PRODUCTS
+from ntaylor_backends.torch.recurrent import RECURRENT
 from ntaylor_backends.torch.reductions import REDUCTIONS
 from ntaylor_backends.torch.shapes import SHAPES
 from ntaylor_backends.torch.special import SPECIAL
@@ -47,6 +48,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **CONVOLUTIONS,
     **LAYERS,
     **ATTENTION,
+    **RECURRENT,
     **LOSSES,
 }
 """Torch's name → function of jets, tensors and numbers, some of which are jets."""

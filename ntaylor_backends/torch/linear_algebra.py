@@ -20,7 +20,17 @@ from ntaylor_backends.torch.maps import linear
 __all__ = ["LINEAR_ALGEBRA"]
 
 
-class _WithInfo(NamedTuple):
+class _Inverse(NamedTuple):
+    inverse: Any
+    info: Any
+
+
+class _Factor(NamedTuple):
+    L: Any
+    info: Any
+
+
+class _Solution(NamedTuple):
     result: Any
     info: Any
 
@@ -91,10 +101,10 @@ def _cholesky_inverse(L: Any, upper: bool = False) -> Any:
     return op("linalg.inv", op("matmul", lower, _adjoint(lower)))
 
 
-def _with_info(name: str, rule: Callable[..., Any]) -> Callable[..., Any]:
-    def with_info(*args: Any, check_errors: bool = False, **options: Any) -> _WithInfo:
+def _with_info(name: str, rule: Callable[..., Any], kind: type) -> Callable[..., Any]:
+    def with_info(*args: Any, check_errors: bool = False, **options: Any) -> Any:
         info = constant(getattr(torch.linalg, name))(*args, **options)[-1]
-        return _WithInfo(rule(*args, **options), info)
+        return kind(rule(*args, **options), info)
 
     return with_info
 
@@ -279,14 +289,14 @@ LINEAR_ALGEBRA: dict[str, Callable[..., Any]] = {
     "adjoint": _adjoint,
     "chain_matmul": _chain_matmul,
     "cholesky": _cholesky,
-    "cholesky_ex": _with_info("cholesky_ex", _cholesky),
+    "cholesky_ex": _with_info("cholesky_ex", _cholesky, _Factor),
     "cholesky_inverse": _cholesky_inverse,
     "cholesky_solve": _cholesky_solve,
     "det": _det,
     "eigh": _of_triangle("linalg.eigh"),
     "eigvalsh": _of_triangle("linalg.eigvalsh"),
     "inv": _inv,
-    "inv_ex": _with_info("inv_ex", _inv),
+    "inv_ex": _with_info("inv_ex", _inv, _Inverse),
     "inverse": _inv,
     "linalg_cond": _cond,
     "linalg_vander": _vander,
@@ -301,7 +311,7 @@ LINEAR_ALGEBRA: dict[str, Callable[..., Any]] = {
     "qr": _qr,
     "slogdet": lambda a: op("linalg.slogdet", a),
     "solve": _solve,
-    "solve_ex": _with_info("solve_ex", _solve),
+    "solve_ex": _with_info("solve_ex", _solve, _Solution),
     "solve_triangular": _solve_triangular,
     "tensorinv": _tensorinv,
     "tensorsolve": _tensorsolve,
