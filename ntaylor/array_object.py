@@ -190,10 +190,8 @@ def innermost(value: Any) -> Any:
 
 def _plain_key(key: Any, array: Any) -> Any:
     """An index with lists as arrays and NumPy's integers as Python's."""
-    if key is None or key is ... or isinstance(key, (int, slice)):
-        return key  # not asked whether it is an array, which torch.compile cannot follow
     if isinstance(key, tuple):
-        return tuple([_plain_key(part, array) for part in key])
+        return tuple(_plain_key(part, array) for part in key)
     if isinstance(key, list):
         xp = array_namespace(array)
         return xp.asarray(key, **({} if key else {"dtype": xp.int64}), device=getattr(array, "device", None))

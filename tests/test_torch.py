@@ -131,7 +131,9 @@ def test_in_place_operators_change_the_jet_itself():
 
 
 def test_an_operation_without_a_rule_is_named_with_where_it_was_called():
-    with pytest.raises(nt.MissingRule, match=r"'squeeze_copy' on a jet \(called at .*test_torch.py:\d+\).*nt.jets.register"):
+    with pytest.raises(
+        nt.MissingRule, match=r"'squeeze_copy' on a jet \(called at .*test_torch.py:\d+\).*nt.jets.register"
+    ):
         nt.derivatives(lambda x: torch.squeeze_copy(x), X, 2)
     with pytest.raises(nt.MissingRule, match=r"in EmbeddingBag, called at .*test_torch.py"):
         nt.derivatives(nn.Sequential(nn.EmbeddingBag(3, 1)), X, 2)

@@ -1,7 +1,8 @@
-"""Torch's linear algebra, transforms, indexing, images, attention, losses and special functions on jets.
+"""Torch's linear algebra, transforms, indexing, images, attention, losses, special functions on jets.
 
-The oracle is nested reverse mode in float64, to order 8 for what is cheap and to order 4 for the rest; where torch's own
-higher derivatives are wrong or missing, the function written out with simpler operations, or mpmath.
+
+The oracle is nested reverse mode in float64, to order 8 for what is cheap and to order 4 for the rest; where torch's
+own higher derivatives are wrong or missing, the function written out with simpler operations, or mpmath.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ CHEAP = {
     "slogdet": lambda x: torch.linalg.slogdet(regular(x)).logabsdet + torch.slogdet(x)[1],
     "logdet": lambda x: torch.logdet(spd(x)) + spd(x).logdet(),
     "matrix_power": lambda x: torch.linalg.matrix_power(x, 3) + regular(x).matrix_power(-2) + torch.matrix_power(x, 0),
-    "multi_dot": lambda x: torch.linalg.multi_dot([C, x, A, x, C]) + torch.chain_matmul(x, A, B, B.T, x),
+    "multi_dot": lambda x: torch.linalg.multi_dot([C, x, A, x, C]) + torch.linalg.multi_dot([x, A, B, B.T, x]),
     "cross": lambda x: torch.linalg.cross(x, A) + torch.cross(x, x.T, dim=0) + x.cross(A[:, [1, 2, 0]], dim=1),
     "vander": lambda x: torch.linalg.vander(x[0], N=4) + torch.vander(x[1], 4),
     "tensorsolve": lambda x: torch.linalg.tensorsolve(regular(x).reshape(3, 1, 3), B[:, :1])
@@ -91,27 +92,31 @@ CHEAP = {
     "argsort": lambda x: x[:, 0][torch.argsort(x[:, 0])] ** 2,
     "searchsorted": lambda x: x * torch.searchsorted(C.sort().values, x) + torch.bucketize(x, C.sort().values) * x**2,
     "swap": lambda x: torch.swapaxes(x, 0, 1) + x.swapdims(0, 1) * torch.movedim(x, 0, 1) + x.adjoint() * x.mH,
-    "diag_embed": lambda x: torch.diag_embed(x)[1] + torch.diag(x[0]) + torch.diagflat(x[:, 0]) + torch.diagonal(x, 1)[0],
+    "diag_embed": lambda x: torch.diag_embed(x)[1] + torch.diag(x[0]) + torch.diagflat(x[:, 0])
+    + torch.diagonal(x, 1)[0],
     "trapezoid": lambda x: torch.trapezoid(x, dx=0.5) + torch.trapezoid(x, A.sort().values, dim=1) + torch.trapz(x, C),
     "cumulative_trapezoid": lambda x: torch.cumulative_trapezoid(x, x * x, dim=0),
     "gradient": lambda x: torch.gradient(x)[0] * torch.gradient(x * x, spacing=0.5, dim=1)[0],
     "nan_to_num": lambda x: torch.nan_to_num(x / 1.0) * torch.where(MASK, x, math.inf).nan_to_num(posinf=2.0),
     "heaviside": lambda x: x * torch.heaviside(x, C) + x.heaviside(C),
     "fmax": lambda x: torch.fmax(x, torch.where(MASK, A, math.nan)) + torch.fmin(x, A),
-    "scatter": lambda x: torch.scatter(x * x, 0, IDX, x[:2, :2]) + x.index_copy(0, PLACES, A[:2]) + x.index_fill(1, PLACES, 2.0)
+    "scatter": lambda x: torch.scatter(x * x, 0, IDX, x[:2, :2]) + x.index_copy(0, PLACES, A[:2])
+    + x.index_fill(1, PLACES, 2.0)
     + x.scatter(1, IDX, 0.5),
     "slice_scatter": lambda x: torch.select_scatter(x, x[0] ** 2, 1, 2) + A.slice_scatter(x[:1], 0, 1, 2)
     + torch.diagonal_scatter(x, C) + x.masked_scatter(MASK, A * 2),
-    "repeat_interleave": lambda x: x.repeat_interleave(torch.tensor([1, 0, 2]), 0) + x.rot90() + torch.fliplr(x).flipud(),
+    "repeat_interleave": lambda x: x.repeat_interleave(torch.tensor([1, 0, 2]), 0) + x.rot90()
+    + torch.fliplr(x).flipud(),
     "tensor_split": lambda x: torch.tensor_split(x, 2)[1] * x.tensor_split((1,), 1)[0][:1] + x.hsplit(3)[2][:1],
     "grids": lambda x: torch.cartesian_prod(x[0], C)[:, 0] * torch.meshgrid(x[1], C, indexing="xy")[0].reshape(-1)
     * torch.combinations(x[0], with_replacement=True).sum(),
     "block_diag": lambda x: torch.block_diag(x, A, x[0]) + torch.block_diag(C, x, A),
     "at least": lambda x: torch.atleast_3d(x)[..., 0] + torch.atleast_2d(x[0]) + torch.dstack([x, A])[..., 0]
     + torch.broadcast_tensors(x[0], A)[0] + torch.row_stack([x, A])[2:5] + x.sum_to_size(1, 3),
-    "complex": lambda x: torch.complex(x, A).abs() + torch.polar(x + 2, A).angle() + torch.view_as_complex(x[:, :2].contiguous()).imag,
+    "complex": lambda x: torch.complex(x, A).abs() + torch.polar(x + 2, A).angle()
+    + torch.view_as_complex(x[:, :2].contiguous()).imag,
     "erfinv": lambda x: torch.erfinv(x) + torch.special.ndtri((x + 1) / 2),
-    "gamma": lambda x: torch.lgamma(x + 2) + torch.digamma(x + 2) + torch.polygamma(2, x + 3) + torch.mvlgamma(x + 4, 2),
+    "polygamma": lambda x: torch.polygamma(2, x + 3) + (x + 3).polygamma(3),
     "embedding": lambda x: F.embedding(IDX, x) * nn.Embedding.from_pretrained(A)(IDX) * F.one_hot(IDX, 3),
     "attention": lambda x: F.scaled_dot_product_attention(x, x * A, torch.sin(x), attn_mask=MASK, scale=0.7),
 }  # fmt: skip
@@ -142,7 +147,8 @@ DEAR = {
     + F.soft_margin_loss(x, A.sign()) + F.gaussian_nll_loss(x, A, x.exp(), full=True) + F.poisson_nll_loss(x, A.exp())
     + F.mse_loss(A, x, weight=A.exp()),
     "cross_entropy": lambda x: F.cross_entropy(x, PLACES[[0, 1, 1]]) + F.nll_loss(x, PLACES[[1, 0, 1]], weight=C.exp())
-    + F.cross_entropy(x, A.softmax(1), reduction="none") + F.binary_cross_entropy_with_logits(x, A.exp(), pos_weight=C.exp())
+    + F.cross_entropy(x, A.softmax(1), reduction="none")
+    + F.binary_cross_entropy_with_logits(x, A.exp(), pos_weight=C.exp())
     + F.binary_cross_entropy(x.sigmoid(), A.sigmoid()),
     "margins": lambda x: F.triplet_margin_loss(x, A, A + 1, margin=2.0) + F.cosine_embedding_loss(x, A, C.sign())
     + F.margin_ranking_loss(x, A, B[:, :1].sign(), margin=0.1) + F.hinge_embedding_loss(x, A.sign()),
@@ -150,7 +156,7 @@ DEAR = {
     + torch.linalg.cholesky_ex(spd(x)).L,
     "cholesky_solve": lambda x: torch.cholesky_solve(B, torch.linalg.cholesky(spd(x)))
     + torch.cholesky_inverse(torch.linalg.cholesky(spd(x)))[:, :2],
-    "qr": lambda x: torch.linalg.qr(regular(x))[0] + torch.qr(regular(x)).R,
+    "qr": lambda x: torch.linalg.qr(regular(x))[0] + torch.linalg.qr(regular(x)).R,
     "eigh": lambda x: torch.linalg.eigh(spread(x)).eigenvalues + torch.linalg.eigh(spread(x), UPLO="U")[1].abs(),
     "eigvalsh": lambda x: torch.linalg.eigvalsh(spread(x)),
     "pinv": lambda x: torch.linalg.pinv(regular(x)[:, :2]) + torch.pinverse(regular(x)[:2]).T,
@@ -169,10 +175,12 @@ DEAR = {
     + F.interpolate(image(x, 2), (8, 8), mode="bicubic")[1, 1]
     + F.grid_sample(image(x, 2), draw_once(2, 8, 8, 2), align_corners=True)[0, 1],
     "pad": lambda x: F.pad(x, (1, 2), value=0.3) * F.pad(x[None], (2, 1), mode="reflect")[0],
-    "fold": lambda x: F.fold(F.unfold(image(x, 2), 2), (4, 4), 2) + F.pixel_shuffle(image(x, 2).repeat(1, 2, 1, 1), 2)[..., :4, :4],
+    "fold": lambda x: F.fold(F.unfold(image(x, 2), 2), (4, 4), 2)
+    + F.pixel_shuffle(image(x, 2).repeat(1, 2, 1, 1), 2)[..., :4, :4],
     "instance_norm": lambda x: F.instance_norm(image(x, 1), weight=C[:2]),
     "stft": lambda x: torch.stft(x.reshape(-1), 4, return_complex=True, window=C[[0, 1, 1, 0]]).abs(),
-    "gqa": lambda x: F.scaled_dot_product_attention(x.expand(4, 3, 3), A.expand(2, 3, 3) * x, x.expand(2, 3, 3), enable_gqa=True),
+    "gqa": lambda x: F.scaled_dot_product_attention(x.expand(4, 3, 3), A.expand(2, 3, 3)
+    * x, x.expand(2, 3, 3), enable_gqa=True),
 }  # fmt: skip
 _DRAWN: dict = {}
 
@@ -191,7 +199,8 @@ WRITTEN_OUT = {
         image(x, 1) - image(x, 1).mean(2, keepdim=True)
     ),
     "logcumsumexp": lambda x: x.exp().cumsum(1).log() + x.exp().cumsum(0).log(),
-    "vander": lambda x: torch.stack([x[0] ** k for k in range(4)], 1) + torch.stack([x[1] ** (3 - k) for k in range(4)], 1),
+    "vander": lambda x: torch.stack([x[0] ** k for k in range(4)], 1)
+    + torch.stack([x[1] ** (3 - k) for k in range(4)], 1),
 
     "distances": lambda x: torch.sqrt(((x[:, None] - A - 2) ** 2).sum(-1)) + (x[:, None] - A).abs().sum(-1)
     + torch.sqrt(((x - A - 2 + 1e-6) ** 2).sum(-1)) + torch.sqrt(((x - A) ** 2).sum())
@@ -250,6 +259,7 @@ SPECIAL = {
     "erfinv": mpmath.erfinv,
     "gammaln": mpmath.loggamma,
     "digamma": mpmath.digamma,
+    "multigammaln": lambda x: mpmath.log(mpmath.pi) / 2 + mpmath.loggamma(x + 1) + mpmath.loggamma(x + 0.5),
     "log_ndtr": lambda x: mpmath.log(mpmath.ncdf(x)),
     "entr": lambda x: -x * mpmath.log(x),
     "logit": lambda x: mpmath.log(x / (1 - x)),
@@ -259,7 +269,10 @@ SPECIAL = {
 @pytest.mark.parametrize("name", SPECIAL)
 def test_special_functions_to_order_8(name):
     points = [0.2, 0.5, 0.8]
-    got = nt.derivatives(getattr(torch.special, name), torch.tensor(points, dtype=torch.float64), 8)
+    function = getattr(torch.special, name)
+    if name == "multigammaln":
+        function = lambda x: torch.special.multigammaln(x + 1, 2)  # noqa: E731
+    got = nt.derivatives(function, torch.tensor(points, dtype=torch.float64), 8)
     assert worst(got, by_mpmath(SPECIAL[name], points, 8)) < 1e-12
 
 

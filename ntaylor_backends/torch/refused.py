@@ -34,11 +34,11 @@ _FOR_MANY = {
     _NESTS: "grad requires_grad_",
     _AUTOGRAD: "backward register_hook retain_grad register_post_accumulate_grad_hook",
     _FACTORS: """lu lu_solve lu_unpack lu_factor lu_factor_ex ldl_factor ldl_factor_ex ldl_solve geqrf ormqr orgqr
-        householder_product _lu_with_info""",
+        householder_product""",
     _SINGULAR: "svd svdvals svd_lowrank pca_lowrank nuclear_norm lobpcg",
     _EIGENVALUES: "eig eigvals",
     _COUNTS: "unique unique_consecutive bincount histc histogram histogramdd nonzero_static _unique2",
-    _RANDOM: """bernoulli bernoulli_ multinomial normal normal_ poisson binomial uniform_ cauchy_ exponential_ geometric_
+    _RANDOM: """bernoulli multinomial normal normal_ poisson binomial uniform_ cauchy_ exponential_ geometric_
         log_normal_ random_ gumbel_softmax fractional_max_pool2d fractional_max_pool3d native_dropout
         fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices _sample_dirichlet
         _standard_gamma""",

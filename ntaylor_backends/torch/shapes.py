@@ -213,8 +213,7 @@ def _block_diag(*arrays: Any) -> Any:
     blocks = [_at_least(2)(c) for c in _several(arrays)]
     width, rows, before = sum(b.shape[1] for b in blocks), [], 0
     for b in blocks:
-        after = width - before - b.shape[1]
-        rows.append(linearly(lambda c, left=before, right=after: torch.nn.functional.pad(c, (left, right)), b))
+        rows.append(torch.nn.functional.pad(b, (before, width - before - b.shape[1])))  # jets or not, by torch's name
         before += b.shape[1]
     return op("concat", rows, axis=0)
 
@@ -382,7 +381,10 @@ SHAPES: dict[str, Callable[..., Any]] = {
     **{name: _made_like(getattr(torch, name)) for name in ("zeros_like", "ones_like", "empty_like", "full_like")},
     **{name: _made_like(getattr(torch, name)) for name in ("rand_like", "randn_like")},
     **{name: _new(name) for name in ("new_empty", "new_full", "new_ones", "new_tensor", "new_zeros")},
-    **{name: _tells(name) for name in ("dim", "ndimension", "numel", "nelement", "get_device", "element_size", "is_signed")},
+    **{
+        name: _tells(name)
+        for name in ("dim", "ndimension", "numel", "nelement", "get_device", "element_size", "is_signed")
+    },
     **{name: _tells(name) for name in ("is_complex", "is_conj", "is_contiguous", "is_floating_point", "is_inference")},
 }
 """Torch's name → function of jets, tensors and numbers."""

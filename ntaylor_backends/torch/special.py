@@ -31,8 +31,13 @@ def _erfinv_pair(u: Series, xp: Any) -> Any:
     return solve(u, torch.special.erfinv(u[0]), lambda v: exp(v * v, xp)[0] * (math.sqrt(math.pi) / 2))
 
 
+def _psi(n: int, u0: Any) -> Any:
+    # Torch's polygamma(1, u) is off by 4e-11 (at 0.2, torch 2.13); ζ(2, u), which it equals, is not.
+    return torch.special.zeta(2.0, u0) if n == 1 and not isinstance(u0, ArrayObject) else torch.special.polygamma(n, u0)
+
+
 def _lgamma_derivatives(u0: Any, order: int, xp: Any) -> list[Any]:
-    return [torch.lgamma(u0), *(torch.special.polygamma(m, u0) for m in range(order))]
+    return [torch.lgamma(u0), *(_psi(m, u0) for m in range(order))]
 
 
 @functools.cache
@@ -41,7 +46,10 @@ def _of_polygamma(n: int) -> Activation:
 
 
 def _polygamma_derivatives(n: int) -> Callable[[Any, int, Any], list[Any]]:
-    return lambda u0, order, xp: [torch.special.polygamma(n + m, u0) for m in range(order + 1)]
+    def derivatives(u0: Any, order: int, xp: Any) -> list[Any]:
+        return [_psi(n + m, u0) for m in range(order + 1)]
+
+    return derivatives
 
 
 def _beyond_one(u0: Any, xp: Any) -> Any:
@@ -89,12 +97,17 @@ def _no_factor(a: Any, b: Any) -> Any:
 
 _Step = Callable[[Any, int, Any, Any], Any]
 
+
+def _chebyshev(x: Any, n: int, p: Any, q: Any) -> Any:
+    return 2 * x * p - q
+
+
 # name → (degree 1 at x, (x, n, p_n, p_{n−1}) → p_{n+1}); degree 0 is 1.
 _POLYNOMIALS: dict[str, tuple[Callable[[Any], Any], _Step]] = {
-    "chebyshev_polynomial_t": (lambda x: x, lambda x, n, p, q: 2 * x * p - q),
-    "chebyshev_polynomial_u": (lambda x: 2 * x, lambda x, n, p, q: 2 * x * p - q),
-    "chebyshev_polynomial_v": (lambda x: 2 * x - 1, lambda x, n, p, q: 2 * x * p - q),
-    "chebyshev_polynomial_w": (lambda x: 2 * x + 1, lambda x, n, p, q: 2 * x * p - q),
+    "chebyshev_polynomial_t": (lambda x: x, _chebyshev),
+    "chebyshev_polynomial_u": (lambda x: 2 * x, _chebyshev),
+    "chebyshev_polynomial_v": (lambda x: 2 * x - 1, _chebyshev),
+    "chebyshev_polynomial_w": (lambda x: 2 * x + 1, _chebyshev),
     "hermite_polynomial_h": (lambda x: 2 * x, lambda x, n, p, q: 2 * x * p - 2 * n * q),
     "hermite_polynomial_he": (lambda x: x, lambda x, n, p, q: x * p - n * q),
     "laguerre_polynomial_l": (lambda x: 1 - x, lambda x, n, p, q: ((2 * n + 1 - x) * p - n * q) / (n + 1)),
