@@ -113,8 +113,6 @@ CHEAP = {
     "block_diag": lambda x: torch.block_diag(x, A, x[0]) + torch.block_diag(C, x, A),
     "at least": lambda x: torch.atleast_3d(x)[..., 0] + torch.atleast_2d(x[0]) + torch.dstack([x, A])[..., 0]
     + torch.broadcast_tensors(x[0], A)[0] + torch.row_stack([x, A])[2:5] + x.sum_to_size(1, 3),
-    "complex": lambda x: torch.complex(x, A).abs() + torch.polar(x + 2, A).angle()
-    + torch.view_as_complex(x[:, :2].contiguous()).imag,
     "erfinv": lambda x: torch.erfinv(x) + torch.special.ndtri((x + 1) / 2),
     "polygamma": lambda x: torch.polygamma(2, x + 3) + (x + 3).polygamma(3),
     "embedding": lambda x: F.embedding(IDX, x) * nn.Embedding.from_pretrained(A)(IDX) * F.one_hot(IDX, 3),
@@ -122,6 +120,8 @@ CHEAP = {
 }  # fmt: skip
 
 DEAR = {
+    "complex": lambda x: torch.complex(x, A).abs() + torch.polar(x + 2, A).angle()
+    + torch.view_as_complex(x[:, :2].contiguous()).imag,
     "cosine_similarity": lambda x: F.cosine_similarity(x, A, dim=1) + torch.cosine_similarity(x, x * x + 1, 0),
     "scatter_add": lambda x: x.scatter_add(1, IDX, (x * x)[:2, :2]) + torch.index_add(A, 0, PLACES, x[:2], alpha=2),
     "windows": lambda x: x.unfold(1, 2, 1)[..., 0] * x.unfold(dimension=1, size=2, step=1)[..., 1],

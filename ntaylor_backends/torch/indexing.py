@@ -173,6 +173,9 @@ def _embedding(a: Any, weight: Any, padding_idx: Any = None, max_norm: Any = Non
     if max_norm is not None:
         raise MissingRule("no rule for embedding(max_norm=…), which writes into the table: leave it out")
     rows = op("take", weight, torch.reshape(a, (-1,)), axis=0)
+    if padding_idx is not None:  # a row that torch differentiates by nothing
+        places = torch.reshape(a == padding_idx % weight.shape[0], (-1, *[1] * (weight.ndim - 1)))
+        rows = op("where", places, innermost(rows).detach(), rows)
     return op("reshape", rows, (*a.shape, *weight.shape[1:]))
 
 

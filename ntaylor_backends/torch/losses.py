@@ -148,7 +148,9 @@ def _margin(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _cosine_embedding(input1: Any, input2: Any, target: Any, margin: float = 0.0) -> Any:
-    cosine = _cosine_similarity(input1, input2, -1, 0.0)
+    # Torch's own guard of the lengths here, which is another than that of cosine_similarity.
+    squares = [torch.sum(c * c, -1) + 1e-12 for c in (input1, input2)]
+    cosine = torch.sum(input1 * input2, -1) / torch.sqrt(squares[0] * squares[1])
     apart = op("maximum", cosine - margin, 0.0)
     return op("where", target == 1, 1 - cosine, apart)
 
@@ -180,7 +182,7 @@ def _cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any
 
 
 def _pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
-    return op("vector_norm", x1 - x2 + eps, ord=p, axis=-1, keepdims=keepdim)
+    return torch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 def _cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:

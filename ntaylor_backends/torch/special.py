@@ -77,6 +77,8 @@ def _mvlgamma(a: Any, p: int) -> Any:
 
 def _xlogy(a: Any, b: Any) -> Any:
     """a log b, and 0 where a is, whatever b is there."""
+    if not is_array(a):
+        return a * op("log", b) if a else op("zeros_like", b)
     nothing = op("logical_and", op("equal", a, 0.0), op("less_equal", b, 0.0)) if is_array(b) else None
     if nothing is None:
         return a * math.log(b) if b > 0 else constant(torch.xlogy)(a, b)
@@ -84,6 +86,8 @@ def _xlogy(a: Any, b: Any) -> Any:
 
 
 def _xlog1py(a: Any, b: Any) -> Any:
+    if not is_array(a):
+        return a * op("log1p", b) if a else op("zeros_like", b)
     return _xlogy(a, 1 + b) if not is_array(b) else op(
         "where", _no_factor(a, b), 0.0, a * op("log1p", op("where", _no_factor(a, b), 0.0, b))
     )  # fmt: skip
