@@ -224,6 +224,21 @@ def test_functions_of_several_jets(name):
     torch.testing.assert_close(compiled(x), nt.derivatives(JOINED[name], x, 2, x))
 
 
+def test_an_encoder_layer_with_gradients():
+    """Attention and LayerNorm unchanged, two derivatives, one graph: values and gradients are those of eager mode."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True).double()
+    x, v = torch.rand(2, 3, 4, dtype=torch.float64), torch.rand(2, 3, 4, dtype=torch.float64)
+
+    def loss(x):
+        return (nt.derivatives(layer, x, 2, v)[2] ** 2).mean()
+
+    parameters = [p for p in layer.parameters() if p.ndim > 1]
+    got = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend=counting())(x), parameters)
+    for g, e in zip(got, torch.autograd.grad(loss(x), parameters), strict=True):
+        torch.testing.assert_close(g, e, rtol=1e-10, atol=1e-12)
+
+
 def test_a_missing_rule_is_named_where_the_graph_breaks():
     with pytest.raises(nt.MissingRule, match="'i0'"):
         torch.compile(lambda x: nt.derivatives(torch.i0, x, 2), backend=counting())(X + 2)
