@@ -32,6 +32,15 @@ def spd(x):
 
 
 OPTIONS = {
+    "by name": lambda x: (
+        torch.linalg.inv(A=spd(x))
+        + torch.linalg.det(A=spd(x))
+        + torch.linalg.slogdet(A=spd(x)).logabsdet
+        + torch.linalg.vector_norm(x=x)
+        + torch.trapezoid(y=x, dim=1)
+        + torch.mm(input=x, mat2=x.mT)
+        + torch.linalg.vecdot(x=x, y=W)
+    ),
     "trap 2d": lambda x: torch.trapezoid(x, x**2, dim=0),
     "trap x jet": lambda x: torch.trapezoid(W, x, dim=1),
     "quantile keepdim": lambda x: torch.quantile(x, 0.3, keepdim=True) + torch.quantile(x, 0.3, dim=1, keepdim=True),

@@ -34,6 +34,16 @@ _KEYWORDS = {"input": "a", "self": "a", "tensors": "a", "other": "b", "exponent"
     "keepdims": "keepdim",
     "axes": "dims",
 }
+_KEYWORDS_OF = {
+    **dict.fromkeys(("det", "inv", "linalg_diagonal", "qr", "slogdet"), {"A": "a"}),
+    **dict.fromkeys(("cumulative_trapezoid", "trapezoid", "trapz"), {"y": "a"}),
+    **dict.fromkeys(("bmm", "mm"), {"mat2": "b"}),
+    "dot": {"tensor": "b"},
+    "linalg_vander": {"x": "a"},
+    "mv": {"vec": "b"},
+    "vecdot": {"x": "a", "y": "b"},
+    "vector_norm": {"x": "a"},
+}
 
 
 class TorchJet(Jet):
@@ -153,7 +163,8 @@ class WatchedJet(TorchJet):
 def call(name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """The torch function ``name`` by the core's rules; MissingRule for one that has none."""
     if kwargs:
-        kwargs = {_KEYWORDS.get(key, key): value for key, value in kwargs.items() if key != "out" or value is not None}
+        words = _KEYWORDS | _KEYWORDS_OF.get(name, {})
+        kwargs = {words.get(key, key): value for key, value in kwargs.items() if key != "out" or value is not None}
     check_devices(name, args)
     if name in FUNCTIONS:
         if name in IN_PLACE:
