@@ -35,9 +35,9 @@ _KEYWORDS = {"input": "a", "self": "a", "tensors": "a", "other": "b", "exponent"
     "axes": "dims",
 }
 _KEYWORDS_OF = {
-    **dict.fromkeys(("det", "inv", "linalg_diagonal", "qr", "slogdet"), {"A": "a"}),
-    **dict.fromkeys(("cumulative_trapezoid", "trapezoid", "trapz"), {"y": "a"}),
-    **dict.fromkeys(("bmm", "mm"), {"mat2": "b"}),
+    **{name: {"A": "a"} for name in ("det", "inv", "linalg_diagonal", "qr", "slogdet")},
+    **{name: {"y": "a"} for name in ("cumulative_trapezoid", "trapezoid", "trapz")},
+    **{name: {"mat2": "b"} for name in ("bmm", "mm")},
     "dot": {"tensor": "b"},
     "linalg_vander": {"x": "a"},
     "mv": {"vec": "b"},
