@@ -108,7 +108,7 @@ def _tensordot(a: Any, b: Any, *, axes: Any = 2) -> Any:
     inner = math.prod(a.shape[i] for i in of_a)
     rows = apply("reshape", (apply("permute_dims", (a, (*kept_a, *of_a)), {}), (-1, inner)), {})
     columns = apply("reshape", (apply("permute_dims", (b, (*of_b, *kept_b)), {}), (inner, -1)), {})
-    return apply("reshape", (rows @ columns, shape), {})
+    return apply("reshape", (apply("matmul", (rows, columns), {}), shape), {})
 
 
 def _tile(a: Any, repetitions: Any = None, *, reps: Any = None) -> Any:

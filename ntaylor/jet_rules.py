@@ -162,21 +162,26 @@ def _abs(xp: Any, order: int, u: Series) -> Series:
     value = xp.abs(u[0])
     if not is_complex(u[0]):
         return Series([value], (u * xp.sign(u[0])).__getitem__)
-    real, imag = mapped(xp.real, u), mapped(xp.imag, u)
+    real, imag = _real(xp, order, u), _imag(xp, order, u)
     modulus = activations.get("sqrt").pair(real * real + imag * imag, xp, order)[0]
     return Series([value], modulus.__getitem__)
 
 
+# Of a complex jet single coefficients may be real: those of x + 1j, with x real.
+
+
 def _real(xp: Any, order: int, u: Series) -> Series:
-    return mapped(xp.real, u) if is_complex(u[0]) else u
+    return mapped(lambda c: xp.real(c) if is_complex(c) else c, u)
 
 
 def _imag(xp: Any, order: int, u: Series) -> Series:
-    return mapped(xp.imag, u) if is_complex(u[0]) else Series([xp.zeros_like(u[0])])
+    if not is_complex(u[0]):
+        return Series([xp.zeros_like(u[0])])
+    return mapped(lambda c: xp.imag(c) if is_complex(c) else None, u)
 
 
 def _conj(xp: Any, order: int, u: Series) -> Series:
-    return mapped(xp.conj, u) if is_complex(u[0]) else u
+    return mapped(lambda c: xp.conj(c) if is_complex(c) else c, u)
 
 
 def _where(xp: Any, order: int, condition: Any, u: Any, v: Any) -> Series:

@@ -105,7 +105,9 @@ class Library:
 _LIBRARIES: dict[type, Library] = {}
 
 
-_NO_ARRAYS = frozenset({bool, bytes, complex, dict, float, int, list, set, slice, str, tuple, type, type(None)})
+_NO_ARRAYS = frozenset(
+    {bool, bytes, complex, dict, float, int, list, set, slice, str, tuple, type, type(...), type(None)}
+)
 
 
 def know(library: Library, *kinds: type) -> None:

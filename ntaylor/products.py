@@ -28,13 +28,17 @@ def _permute(a: Any, axes: Any) -> Any:
     return a if axes == tuple(range(a.ndim)) else apply("permute_dims", (a, axes), {})
 
 
+def _matmul(a: Any, b: Any) -> Any:
+    return apply("matmul", (a, b), {})  # not a @ b, which torch.compile cannot follow on jets
+
+
 def _prod(a: Any, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     """By halves: log₂ of the length products of arrays, and none of them divides."""
     a = a if dtype is None else apply("astype", (a, dtype), {})
     axes = range(a.ndim) if axis is None else [i % a.ndim for i in ((axis,) if isinstance(axis, int) else axis)]
     kept = [i for i in range(a.ndim) if i not in axes]
     shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape)) if keepdims else [a.shape[i] for i in kept]
-    a = _reshape(_permute(a, (*axes, *kept)), (math.prod(a.shape[i] for i in axes), *(a.shape[i] for i in kept)))
+    a = _reshape(_permute(a, (*axes, *kept)), (math.prod([a.shape[i] for i in axes]), *(a.shape[i] for i in kept)))
     if not a.shape[0]:
         return _reshape(apply("sum", (a,), {"axis": 0}) + 1, shape)
     alone = []  # what an odd length leaves over, joined to none: it has fewer coefficients than products have
@@ -116,11 +120,11 @@ def _matrix_power(a: Any, n: Any) -> Any:
     result = None
     while True:  # by squares, the lowest bit of n first
         if n % 2:
-            result = a if result is None else result @ a
+            result = a if result is None else _matmul(result, a)
         n //= 2
         if not n:
             return result
-        a = a @ a
+        a = _matmul(a, a)
 
 
 def _matrix_norm(a: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:  # noqa: A002 the standard's name
@@ -208,11 +212,11 @@ def _pair(a: Any, of_a: str, b: Any, of_b: str, later: set[str]) -> tuple[Any, s
     b = _permute(b, (of_b.index(c) for c in (*batch, *inner, *own_b)))
 
     def size(letters: list[str]) -> int:
-        return math.prod(sizes[c] for c in letters)
+        return math.prod([sizes[c] for c in letters])  # a list, which torch.compile can follow
 
     lead = (size(batch),) if batch else ()
     a, b = _reshape(a, (*lead, size(own_a), size(inner))), _reshape(b, (*lead, size(inner), size(own_b)))
-    together = a @ b if inner else a * b  # (…, p, 1) times (…, 1, q)
+    together = _matmul(a, b) if inner else a * b  # (…, p, 1) times (…, 1, q)
     letters = [*batch, *own_a, *own_b]
     return _reshape(together, (sizes[c] for c in letters)), "".join(letters)
 

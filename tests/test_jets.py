@@ -808,3 +808,13 @@ def test_exp_of_log_is_the_identity(point, order):
     x = np.asarray(point)
     got = nt.jet(lambda u: np.exp(np.log(np.cosh(u))), x, order).coefficients
     np.testing.assert_allclose(got, nt.jet(np.cosh, x, order).coefficients, atol=1e-12)
+
+
+def test_complex_jets_with_real_coefficients():
+    """Of x + 2i, with x real, the primal is complex and all other coefficients are real."""
+    jet = Jet([np.asarray(1.0), np.asarray(3.0), np.asarray(-1.0)]) + np.asarray(2j)
+    np.testing.assert_allclose(np.real(jet).coefficients, [1, 3, -1])
+    np.testing.assert_allclose(np.imag(jet).coefficients, [2, 0, 0])
+    np.testing.assert_allclose(np.conj(jet).coefficients, [1 - 2j, 3, -1])
+    squared = np.abs(jet) ** 2
+    np.testing.assert_allclose(squared.coefficients, [5, 6, 7], rtol=1e-14)

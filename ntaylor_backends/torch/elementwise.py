@@ -15,6 +15,7 @@ import torch
 
 from ntaylor.array_object import apply, innermost
 from ntaylor.namespace import MissingRule, is_array
+from ntaylor.standard import NUMPY_NAMES
 
 __all__ = ["ELEMENTWISE", "IN_PLACE", "constant", "inside", "op"]
 
@@ -200,15 +201,9 @@ _SAME = """acos acosh asin asinh atan atanh ceil cos cosh erf exp expm1 floor im
     real reciprocal round sign sigmoid silu sin sinh softsign sqrt square tan tanh trunc relu isfinite isinf isnan
     signbit logical_not positive"""
 _RENAMED = {
-    "absolute": "abs",
-    "arccos": "acos",
-    "arccosh": "acosh",
-    "arcsin": "asin",
-    "arcsinh": "asinh",
-    "arctan": "atan",
-    "arctanh": "atanh",
+    # NumPy's names, most of which are torch's too. Those that end in _ write in place in torch.
+    **{name: of for name, of in NUMPY_NAMES.items() if of in {"abs", *_SAME.split()} and not name.endswith("_")},
     "conj": "conj",
-    "expit": "sigmoid",
     "neg": "negative",
     "negative": "negative",
     "abs": "abs",

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from ntaylor.array_object import innermost
+from ntaylor_backends.torch.attention import ATTENTION
+from ntaylor_backends.torch.convolutions import CONVOLUTIONS
 from ntaylor_backends.torch.elementwise import ELEMENTWISE, op
+from ntaylor_backends.torch.indexing import INDEXING
 from ntaylor_backends.torch.layers import LAYERS
+from ntaylor_backends.torch.linear_algebra import LINEAR_ALGEBRA
+from ntaylor_backends.torch.losses import LOSSES
 from ntaylor_backends.torch.products import PRODUCTS
+from ntaylor_backends.torch.recurrent import RECURRENT
 from ntaylor_backends.torch.reductions import REDUCTIONS
 from ntaylor_backends.torch.shapes import SHAPES
+from ntaylor_backends.torch.special import SPECIAL
 
 __all__ = ["FUNCTIONS"]
-
-
-class _Sorted(NamedTuple):
-    values: Any
-    indices: Any
-
-
-def _sort(a: Any, dim: int = -1, descending: bool = False, *, stable: bool = False) -> _Sorted:
-    indices = torch.argsort(innermost(a), dim=dim, descending=descending, stable=True)
-    return _Sorted(op("take_along_axis", a, indices, axis=dim), indices)
 
 
 def _meshgrid(*arrays: Any, indexing: str | None = None, a: Any = ()) -> tuple[Any, ...]:
@@ -38,18 +32,23 @@ _OF_THE_STANDARD: dict[str, Callable[..., Any]] = {
     "copysign": lambda a, b: op("copysign", a, b),
     "full": lambda size, fill_value: op("full", tuple(size), fill_value),
     "isin": lambda a, b: op("isin", a, b),
-    "kron": lambda a, b: op("kron", a, b),
     "linspace": lambda start, end, steps: op("linspace", start, end, steps),
     "meshgrid": _meshgrid,
-    "sort": _sort,
 }
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **_OF_THE_STANDARD,
     **ELEMENTWISE,
+    **SPECIAL,
     **SHAPES,
+    **INDEXING,
     **REDUCTIONS,
     **PRODUCTS,
+    **LINEAR_ALGEBRA,
+    **CONVOLUTIONS,
     **LAYERS,
+    **ATTENTION,
+    **RECURRENT,
+    **LOSSES,
 }
 """Torch's name → function of jets, tensors and numbers, some of which are jets."""

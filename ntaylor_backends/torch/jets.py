@@ -24,6 +24,7 @@ from ntaylor.namespace import MissingRule, did_you_mean
 from ntaylor_backends.torch.elementwise import IN_PLACE
 from ntaylor_backends.torch.functions import FUNCTIONS
 from ntaylor_backends.torch.nodes import full_precision
+from ntaylor_backends.torch.refused import REFUSED
 
 __all__ = ["TorchJet", "push"]
 
@@ -33,20 +34,15 @@ _KEYWORDS = {"input": "a", "self": "a", "tensors": "a", "other": "b", "exponent"
     "keepdims": "keepdim",
     "axes": "dims",
 }
-
-_AS_A_NUMBER = "a Python number has no derivatives; for a constant write x.detach() first"
-_BUILT = "it writes into an array: build the result with torch.cat, torch.stack or torch.where"
-_INSTEAD = {
-    "__setitem__": _BUILT,
-    "copy_": _BUILT,
-    "grad": "for derivatives within a function call nt.derivatives, which nests",
-    "index_copy": _BUILT,
-    "index_put_": _BUILT,
-    "item": _AS_A_NUMBER,
-    "requires_grad_": "for derivatives within a function call nt.derivatives, which nests",
-    "scatter": _BUILT,
-    "tolist": _AS_A_NUMBER,
-    "torch.jit": "what is scripted or traced cannot be looked into; pass the module that it was made from",
+_KEYWORDS_OF = {
+    **{name: {"A": "a"} for name in ("det", "inv", "linalg_diagonal", "qr", "slogdet")},
+    **{name: {"y": "a"} for name in ("cumulative_trapezoid", "trapezoid", "trapz")},
+    **{name: {"mat2": "b"} for name in ("bmm", "mm")},
+    "dot": {"tensor": "b"},
+    "linalg_vander": {"x": "a"},
+    "mv": {"vec": "b"},
+    "vecdot": {"x": "a", "y": "b"},
+    "vector_norm": {"x": "a"},
 }
 
 
@@ -63,8 +59,8 @@ class TorchJet(Jet):
     def _missing(cls, name: str) -> str:
         if name.endswith("_") and name[:-1] in FUNCTIONS:
             return f"no rule for torch's {name!r} on a jet{_place()}, which writes in place: use {name[:-1]!r}"
-        if name in _INSTEAD:
-            return f"no rule for torch's {name!r} on a jet{_place()}: {_INSTEAD[name]}"
+        if name in REFUSED:
+            return f"no rule for torch's {name!r} on a jet{_place()}: {REFUSED[name].replace('{name!r}', repr(name))}"
         # Torch's compiler cannot follow the search; where it gives up, the call is made again without it.
         near = "" if torch.compiler.is_compiling() else did_you_mean(name, sorted({*FUNCTIONS, *names()}))
         return (
@@ -108,6 +104,35 @@ class TorchJet(Jet):
         return bool(self._like.is_cuda)
 
     @property
+    def is_cpu(self) -> bool:
+        """Whether its coefficients are on the CPU."""
+        return bool(self._like.is_cpu)
+
+    @property
+    def is_nested(self) -> bool:
+        """False: a jet is no nested tensor."""
+        return False
+
+    is_mkldnn = is_quantized = is_sparse = is_nested
+
+    @property
+    def layout(self) -> Any:
+        """That of its coefficients."""
+        return self._like.layout
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one number of one coefficient."""
+        return int(self._like.itemsize)
+
+    @property
+    def mH(self) -> Any:  # noqa: N802 torch's name
+        """With the last two axes swapped, conjugated."""
+        return FUNCTIONS["adjoint"](self)
+
+    H = mH
+
+    @property
     def T(self) -> Any:  # noqa: N802 torch's name
         """With the axes in reverse order."""
         return FUNCTIONS["permute"](self, tuple(reversed(range(self.ndim))))
@@ -138,7 +163,8 @@ class WatchedJet(TorchJet):
 def call(name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """The torch function ``name`` by the core's rules; MissingRule for one that has none."""
     if kwargs:
-        kwargs = {_KEYWORDS.get(key, key): value for key, value in kwargs.items() if key != "out" or value is not None}
+        words = _KEYWORDS | _KEYWORDS_OF.get(name, {})
+        kwargs = {words.get(key, key): value for key, value in kwargs.items() if key != "out" or value is not None}
     check_devices(name, args)
     if name in FUNCTIONS:
         if name in IN_PLACE:
@@ -153,6 +179,8 @@ def name_of(function: Any) -> str:
     """A torch function's name without its module's: special_erf is erf, linalg_vector_norm is vector_norm."""
     if function is torch.Tensor.matmul:
         return "Tensor.matmul"
+    if function is torch.Tensor.unfold:  # windows of an axis, not F.unfold's patches of images
+        return "Tensor.unfold"
     if isinstance(function, (torch._C.ScriptMethod, torch._C.ScriptFunction)):
         return "torch.jit"
     name: str = function.__name__
@@ -226,6 +254,7 @@ def _method(name: str) -> Callable[..., Any]:
     def method(self: TorchJet, *args: Any, **kwargs: Any) -> Any:
         return call(name, (self, *args), kwargs)
 
+    name = "Tensor.unfold" if name == "unfold" else name
     method.__name__ = name
     method.__doc__ = f"``torch.Tensor.{name}``."
     return method

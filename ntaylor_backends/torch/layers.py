@@ -1,11 +1,10 @@
-"""What layers of ``torch.nn`` call: normalisations, dropout, attention, in the operations of the array API standard.
+"""What layers of ``torch.nn`` call: normalisations and dropout, in the operations of the array API standard.
 
 Arguments are named as in ``elementwise`` and ``shapes``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 
 from ntaylor.namespace import MissingRule
 from ntaylor_backends.torch.elementwise import op
-from ntaylor_backends.torch.reductions import softmax
 
 __all__ = ["LAYERS"]
 
@@ -83,29 +81,25 @@ def _glu(a: Any, dim: int = -1) -> Any:
     return a.narrow(dim, 0, half) * op("sigmoid", a.narrow(dim, half, half))
 
 
-def _attention(
-    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
+def _instance_norm(
+    a: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5, cudnn_enabled: bool = False,
 ) -> Any:  # fmt: skip
-    if dropout_p > 0 or enable_gqa:
-        raise MissingRule("no rule for scaled_dot_product_attention with dropout_p > 0 or enable_gqa: leave them out")
-    scores = op("matmul", query, op("matrix_transpose", key)) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if is_causal:
-        attn_mask = torch.ones(tuple(scores.shape[-2:]), dtype=torch.bool, device=query.device).tril()
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = op("where", attn_mask, scores, -math.inf)
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    return op("matmul", softmax(scores, -1), value)
+    if not use_input_stats:
+        return _batch_norm(a, running_mean, running_var, weight, bias, eps=eps)
+    if running_mean is not None:
+        raise MissingRule("no rule for instance_norm in training with running statistics: call model.eval()")
+    same = _standardised(a, tuple(range(2, a.ndim)), eps)
+    return _scaled(same, _by_channel(a, weight), _by_channel(a, bias))
 
 
 LAYERS: dict[str, Callable[..., Any]] = {
     "batch_norm": _batch_norm,
     "glu": _glu,
     "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
-    "scaled_dot_product_attention": _attention,
     **{f"dropout{d}d": _dropout for d in (1, 2, 3)},
     **{f"{kind}dropout": _dropout for kind in ("", "alpha_", "feature_", "feature_alpha_")},
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from ntaylor.array_object import innermost, objects_in
 from ntaylor.namespace import MissingRule
 from ntaylor_backends.torch.elementwise import constant, op
+from ntaylor_backends.torch.maps import linearly
 
 __all__ = ["SHAPES", "integers"]
 
@@ -156,17 +158,82 @@ def _chunk(a: Any, chunks: int, dim: int = 0) -> Any:
     return _split(a, -(-a.shape[dim] // chunks), dim)
 
 
-def _diagonal(a: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    others = [i for i in range(a.ndim) if i not in (dim1 % a.ndim, dim2 % a.ndim)]
-    a = _permute(a, *others, dim1, dim2)
-    rows = range(max(0, -offset), min(a.shape[-2], a.shape[-1] - offset))
-    return a[..., list(rows), [i + offset for i in rows]]
-
-
 def _diag(a: Any, diagonal: int = 0) -> Any:
-    if a.ndim != 2:
-        raise MissingRule("no rule for diag of a vector: multiply by torch.eye(n), a[:, None] * torch.eye(n)")
-    return _diagonal(a, diagonal)
+    return op("diagonal", a, diagonal) if a.ndim == 2 else linearly(lambda c: torch.diag(c, diagonal), a)
+
+
+def _diagonal(a: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    return op("diagonal", a, offset, dim1, dim2)
+
+
+def _tensor_split(a: Any, indices_or_sections: Any, dim: int = 0, **named: Any) -> tuple[Any, ...]:
+    """Into parts of which some may be one longer, or at these places."""
+    if isinstance(indices_or_sections, torch.Tensor):
+        indices_or_sections = indices_or_sections.tolist()
+    length = a.shape[dim]
+    if isinstance(indices_or_sections, int):
+        size, more = divmod(length, indices_or_sections)
+        return _split(a, [size + (i < more) for i in range(indices_or_sections)], dim)
+    edges = [0, *(min(i % length if i < 0 else i, length) for i in indices_or_sections), length]
+    return tuple(_narrow(a, dim, low, max(high - low, 0)) for low, high in pairwise(edges))
+
+
+def _split_along(dim: int) -> Callable[..., Any]:
+    return lambda a, indices_or_sections: _tensor_split(a, indices_or_sections, 0 if a.ndim == 1 and dim == 1 else dim)
+
+
+def _several(arrays: tuple[Any, ...], a: Any = ()) -> tuple[Any, ...]:
+    """Tensors that were passed one by one, or as one sequence."""
+    arrays = tuple(arrays or a)
+    return tuple(arrays[0]) if len(arrays) == 1 and isinstance(arrays[0], (list, tuple)) else arrays
+
+
+def _at_least(ndim: int) -> Callable[..., Any]:
+    def widened(a: Any) -> Any:
+        missing = ndim - a.ndim
+        if missing <= 0:
+            return a
+        # A vector is one row; a matrix has its third axis at the end.
+        shape = (1, *a.shape, 1) if (ndim, a.ndim) == (3, 1) else tuple(a.shape) + (1,) * missing
+        return op("reshape", a, (1, *a.shape) if (ndim, a.ndim) == (2, 1) else shape)
+
+    def at_least(*arrays: Any) -> Any:
+        if len(arrays) == 1 and not isinstance(arrays[0], (list, tuple)):
+            return widened(arrays[0])
+        return tuple(widened(c) for c in _several(arrays))
+
+    return at_least
+
+
+def _dstack(a: Any) -> Any:
+    return op("concat", [_at_least(3)(c) for c in a], axis=2)
+
+
+def _block_diag(*arrays: Any) -> Any:
+    blocks = [_at_least(2)(c) for c in _several(arrays)]
+    width, rows, before = sum(b.shape[1] for b in blocks), [], 0
+    for b in blocks:
+        rows.append(torch.nn.functional.pad(b, (before, width - before - b.shape[1])))  # jets or not, by torch's name
+        before += b.shape[1]
+    return op("concat", rows, axis=0)
+
+
+def _cartesian_prod(*arrays: Any) -> Any:
+    arrays = _several(arrays)
+    if len(arrays) == 1:
+        return arrays[0]
+    return op("stack", [op("reshape", c, (-1,)) for c in op("meshgrid", *arrays, indexing="ij")], axis=-1)
+
+
+def _broadcast_tensors(*arrays: Any) -> Any:
+    return op("broadcast_arrays", *_several(arrays))
+
+
+def _sum_to_size(a: Any, *size: Any) -> Any:
+    size = integers(size)
+    extra = a.ndim - len(size)
+    axes = (*range(extra), *(i + extra for i, n in enumerate(size) if n == 1 and a.shape[i + extra] != 1))
+    return op("reshape", op("sum", a, axis=axes) if axes else a, size)
 
 
 # --- what a tensor says of itself, and what is made like it ---------------------------------------
@@ -224,8 +291,31 @@ def _tells(name: str) -> Callable[..., Any]:
     return lambda a, *args: getattr(innermost(a), name)(*args)
 
 
+_DTYPES = "bfloat16 bool cdouble cfloat double float half int long short".split()  # noqa: SIM905 torch's methods
+
 SHAPES: dict[str, Callable[..., Any]] = {
     "all": constant(torch.all),
+    "allclose": constant(torch.allclose),
+    "atleast_1d": _at_least(1),
+    "atleast_2d": _at_least(2),
+    "atleast_3d": _at_least(3),
+    "block_diag": _block_diag,
+    "broadcast_tensors": _broadcast_tensors,
+    "cartesian_prod": _cartesian_prod,
+    "dsplit": _split_along(2),
+    "dstack": _dstack,
+    "fliplr": lambda a: op("flip", a, axis=1),
+    "flipud": lambda a: op("flip", a, axis=0),
+    "hsplit": _split_along(1),
+    "narrow_copy": _narrow,
+    "row_stack": lambda a: op("vstack", list(a)),
+    "split_with_sizes": _split,
+    "sum_to_size": _sum_to_size,
+    "tensor_split": _tensor_split,
+    "unsafe_chunk": _chunk,
+    "unsafe_split": _split,
+    "unsafe_split_with_sizes": _split,
+    "vsplit": _split_along(0),
     "any": constant(torch.any),
     "argmax": constant(torch.argmax),
     "argmin": constant(torch.argmin),
@@ -287,11 +377,14 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "view": _reshape,
     "view_as": lambda a, b: _reshape(a, *b.shape),
     "vstack": lambda a: op("vstack", list(a)),
-    **{name: _as(getattr(torch, name)) for name in ("bfloat16", "double", "float", "half")},
+    **{name: _as(getattr(torch, name)) for name in _DTYPES},
     **{name: _made_like(getattr(torch, name)) for name in ("zeros_like", "ones_like", "empty_like", "full_like")},
     **{name: _made_like(getattr(torch, name)) for name in ("rand_like", "randn_like")},
     **{name: _new(name) for name in ("new_empty", "new_full", "new_ones", "new_tensor", "new_zeros")},
-    **{name: _tells(name) for name in ("dim", "ndimension", "numel", "nelement", "get_device", "element_size")},
-    **{name: _tells(name) for name in ("is_complex", "is_contiguous", "is_floating_point", "is_inference")},
+    **{
+        name: _tells(name)
+        for name in ("dim", "ndimension", "numel", "nelement", "get_device", "element_size", "is_signed")
+    },
+    **{name: _tells(name) for name in ("is_complex", "is_conj", "is_contiguous", "is_floating_point", "is_inference")},
 }
 """Torch's name → function of jets, tensors and numbers."""
