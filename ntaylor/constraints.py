@@ -15,7 +15,7 @@ from ntaylor import pushing
 from ntaylor.array_object import ArrayObject, new_level
 from ntaylor.bundles import Bundle, Family
 from ntaylor.differentiate import pushed
-from ntaylor.directions import Coordinates, Directions, Fields
+from ntaylor.directions import Coordinates, Directions, Fields, Itself
 from ntaylor.jets import Jet
 from ntaylor.namespace import array_namespace, describe
 
@@ -55,14 +55,14 @@ class Radial:
         s.append(Bundle(squares, family))
         return pushed(self._of, s[: order + 1], order)  # type: ignore[no-any-return]
 
-    def gradient_and_laplacian(self, x: Array) -> tuple[Array, Array, Array]:
-        """(a, ∇a (\\*batch, d), Δa), from two derivatives by s: ∇a = 2 a′ x, Δa = 4 s a″ + 2 d a′."""
+    def slope_and_laplacian(self, x: Array) -> tuple[Array, Array, Array]:
+        """(a, 2a′, Δa): ∇a = 2a′ x and Δa = 4 s a″ + 2 d a′, with derivatives by s, (10.6)."""
         xp = array_namespace(x)
         s = xp.sum(x * x, axis=-1, keepdims=True)
         jet = pushed(self._of, [s, xp.ones_like(s)], 2)
         zero = s * 0
         first, half_second = (zero if c is None else c for c in jet.series)
-        return jet.primal, 2 * first * x, 8 * s * half_second + 2 * x.shape[-1] * first
+        return jet.primal, 2 * first, 8 * s * half_second + 2 * x.shape[-1] * first
 
 
 class HardConstraint:
@@ -119,24 +119,25 @@ class HardConstraint:
     def quadratic(self, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array]:
         """As :func:`pushing.quadratic`: L(aN + b) = a LN + 2 D_g N + N La + Lb, g = Σ_r ω_r (D_{v_r} a) v_r."""
         value, second = pushing.quadratic(self.network, x, directions, weights)
-        a, g, of_a = _first_and_second(self.factor, x, directions, weights)
-        slope = pushing.along(self.network, x, Fields(g[None, ...]), 1)[1]
+        a, scale, along, of_a = _first_and_second(self.factor, x, directions, weights)
+        slope = pushing.along(self.network, x, along, 1)[1]
         result = a * second + value * of_a
         if slope is not None:
-            result = result + 2 * slope[0, ...]
+            result = result + 2 * scale * slope[0, ...]
         total = a * value
         if self.term is not None:
-            b, _, of_b = _first_and_second(self.term, x, directions, weights)
+            b, _, _, of_b = _first_and_second(self.term, x, directions, weights)
             total, result = total + b, result + of_b
         return total, result
 
 
-def _first_and_second(f: Any, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array, Array]:
-    """(f, g = Σ_r ω_r (D_{v_r} f) v_r (\\*batch, d), Σ_r ω_r D²_{v_r} f)."""
+def _first_and_second(f: Any, x: Array, directions: Directions, weights: Any) -> tuple[Array, Any, Directions, Array]:
+    """(f, c, v, Σ_r ω_r D²_{v_r} f) with one direction v a point and a factor c: c v = Σ_r ω_r (D_{v_r} f) v_r."""
     xp = array_namespace(x)
     whole = isinstance(directions, Coordinates) and directions.indices == range(x.shape[-1]) and weights is None
     if isinstance(f, Radial) and whole:
-        return f.gradient_and_laplacian(x)
+        value, scale, second = f.slope_and_laplacian(x)
+        return value, scale, Itself(), second
     value, first, second = pushing.along(f, x, directions, 2)
     zero = xp.zeros((1,) * (value.ndim + 1), dtype=x.dtype)
     first, second = (zero if c is None else c for c in (first, second))
@@ -148,4 +149,5 @@ def _first_and_second(f: Any, x: Array, directions: Directions, weights: Any) ->
             f"the factor and the term of a HardConstraint give one number a point, shape {(*x.shape[:-1], 1)}, where a "
             f"second-order operator is compressed; got {tuple(value.shape)}: end them with keepdims=True"
         )
-    return value, xp.sum(first * directions.stack(x), axis=0), 2 * xp.sum(second, axis=0)
+    g = xp.sum(first * directions.stack(x), axis=0)
+    return value, 1.0, Fields(g[None, ...]), 2 * xp.sum(second, axis=0)

@@ -16,7 +16,7 @@ from ntaylor.dispatch import adapter_for
 from ntaylor.namespace import array_namespace, describe, device, hides_values
 from ntaylor.power_sums import Direction
 
-__all__ = ["Coordinates", "Directions", "Draws", "Fields", "Rows", "draws_for", "of_integers"]
+__all__ = ["Coordinates", "Directions", "Draws", "Fields", "Itself", "Rows", "draws_for", "of_integers"]
 
 Array = Any
 
@@ -142,6 +142,23 @@ class Fields(Directions):
 
     def part(self, start: int, stop: int) -> Directions:
         return Fields(self.vectors[start:stop, ...])
+
+
+@dataclass(frozen=True)
+class Itself(Directions):
+    """The point x as its own direction."""
+
+    count = 1
+    shared = False
+
+    def stack(self, x: Array) -> Array:
+        return x[None, ...]
+
+    def product(self, x: Array, weight: Array) -> Array:
+        return (x @ weight)[None, ...]
+
+    def part(self, start: int, stop: int) -> Directions:
+        return self
 
 
 def of_integers(directions: Sequence[Direction], dimension: int) -> Directions:

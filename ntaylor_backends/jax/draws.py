@@ -29,7 +29,17 @@ class JaxDraws(Draws):
         return key
 
     def choose(self, n: int, count: int, like: Array) -> Array:
-        return jax.random.choice(self._next(), n, (count,), replace=False)
+        if count * 16 > n:
+            return jax.random.choice(self._next(), n, (count,), replace=False)
+        # Few of many, without a permutation of all: Floyd's algorithm (Bentley & Floyd 1987, Comm. ACM 30).
+        bounds = jnp.arange(n - count + 1, n + 1)
+        drawn = jax.random.randint(self._next(), (count,), 0, bounds)
+
+        def enter(i: Array, chosen: Array) -> Array:
+            is_new = jnp.all(chosen != drawn[i])
+            return chosen.at[i].set(jnp.where(is_new, drawn[i], bounds[i] - 1))
+
+        return jax.lax.fori_loop(0, count, enter, jnp.full((count,), -1, drawn.dtype))
 
     def uniform(self, shape: tuple[int, ...], like: Array) -> Array:
         return jax.random.uniform(self._next(), shape, like.dtype)
