@@ -30,14 +30,14 @@ FLOORS = {
     8: ["pointwise", "checking", "cases"],
     9: ["verification"],
     10: ["problems"],
-    11: ["least_squares", "plots"],
-    12: ["profile_search"],
+    11: ["least_squares", "plots", "high_dimensional_tasks"],
+    12: ["profile_search", "high_dimensional_training"],
     13: ["commands"],
     14: ["cli"],
     15: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "triton", "array_api_strict", "ntaylor_backends"}
+ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "optax", "triton", "array_api_strict", "ntaylor_backends"}
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -57,7 +57,7 @@ def _times_slope(polynomial: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class WaveEquation:
-    """``residual(partials)`` vanishes for ``solution``; ``indices`` are the multi-indices it takes, t being the last."""
+    """``residual`` vanishes for ``solution``; ``indices``, t last, are those of the partials it takes."""
 
     indices: tuple[MultiIndex, ...]
     residual: Residual

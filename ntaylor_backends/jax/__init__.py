@@ -15,7 +15,7 @@ import jaxlib  # noqa: F401  its arrays' types are those that come
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.jax import activation, gradient, interpreter, nested, pytrees
+from ntaylor_backends.jax import activation, gradient, interpreter, nested, pytrees, training
 
 __all__ = ["adapter"]
 
@@ -59,6 +59,8 @@ class _JaxAdapter(Adapter):
     activate = staticmethod(activation.activate)
     value_and_grad = staticmethod(gradient.value_and_grad)
     nested = staticmethod(nested.nested)
+    trainer = training.Trainer
+    hessian_diagonal = staticmethod(training.hessian_diagonal)
 
 
 adapter = _JaxAdapter()

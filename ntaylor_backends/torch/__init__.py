@@ -10,7 +10,7 @@ import torch
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.torch import gradients, jets, nested, nodes
+from ntaylor_backends.torch import gradients, jets, nested, nodes, training
 
 __all__ = ["adapter"]
 
@@ -43,6 +43,8 @@ class _TorchAdapter(Adapter):
     activate = staticmethod(nodes.activate)
     value_and_grad = staticmethod(gradients.value_and_grad)
     nested = staticmethod(nested.nested)
+    trainer = training.Trainer
+    hessian_diagonal = staticmethod(training.hessian_diagonal)
 
 
 adapter = _TorchAdapter()
