@@ -1,0 +1,86 @@
+"""Operators of order four in few dimensions: closed forms against 50 digits and nested differentiation."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+
+from ntaylor.problems.high_order import WAVE_EQUATIONS, Annulus, TanhWave
+
+
+@pytest.mark.parametrize("name", WAVE_EQUATIONS)
+def test_the_waves_solve_their_equations(name):
+    equation = WAVE_EQUATIONS[name]()
+    x = np.random.default_rng(0).uniform(-0.3, 0.3, (40, len(equation.solution.wave_vector)))
+    partials = equation.of_solution(x)
+    scale = max(np.max(np.abs(p)) for p in partials.values())
+    assert np.max(np.abs(equation.residual(partials))) < 1e-13 * scale
+
+    k, polynomial = equation.solution.wave_vector, equation.solution.polynomial
+    faster = TanhWave((*k[:-1], 1.1 * k[-1]), polynomial)
+    wrong = equation.residual({alpha: faster.partial(x, alpha) for alpha in equation.indices})
+    assert np.max(np.abs(wrong)) > 1e-2
+
+
+@pytest.mark.parametrize("name", WAVE_EQUATIONS)
+def test_partials_are_those_of_fifty_digits(name):
+    equation = WAVE_EQUATIONS[name]()
+    wave = equation.solution
+    x = np.random.default_rng(1).uniform(-0.3, 0.3, len(wave.wave_vector))
+    assert max(sum(alpha) for alpha in equation.indices) == 4
+
+    def u(*at):
+        t = mpmath.tanh(sum(k * v for k, v in zip(wave.wave_vector, at, strict=True)))
+        return sum(a * t**j for j, a in enumerate(wave.polynomial))
+
+    with mpmath.workdps(50):
+        for alpha, value in equation.of_solution(x[None]).items():
+            expected = float(mpmath.diff(u, tuple(map(float, x)), alpha))
+            assert float(value[0]) == pytest.approx(expected, rel=1e-11, abs=1e-11)
+
+
+def test_every_library_gives_the_values_of_numpy(xp):
+    equation = WAVE_EQUATIONS["kdv-2d"]()
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 3))
+    with xp.without_compute():
+        found = equation.of_solution(xp.array(x))
+        residual = equation.residual(found)
+    assert np.max(np.abs(xp.numpy(residual))) < 1e-13
+    for alpha, value in equation.of_solution(x).items():
+        np.testing.assert_allclose(xp.numpy(found[alpha]), value, rtol=1e-12, atol=1e-14)
+    annulus = Annulus((0.5, -0.3, 0.4))
+    for what in ("exact", "exact_laplacian", "exact_biharmonic", "boundary_factor"):
+        np.testing.assert_allclose(xp.numpy(getattr(annulus, what)(xp.array(x))), getattr(annulus, what)(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 5])
+def test_the_biharmonic_is_that_of_nested_differentiation(dimension):
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    rng = np.random.default_rng(dimension)
+    problem = Annulus(tuple(map(float, rng.standard_normal(dimension))))
+    x = rng.standard_normal((3, dimension))
+    x *= np.asarray([[1.1], [1.5], [1.9]]) / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    def laplacian(f):
+        return lambda p: jax.numpy.trace(jax.jacrev(jax.grad(f))(p))
+
+    def u(point):
+        return problem.exact(point[None])[0]
+
+    np.testing.assert_allclose(problem.exact_laplacian(x), jax.vmap(laplacian(u))(x), rtol=1e-12)
+    np.testing.assert_allclose(problem.exact_biharmonic(x), jax.vmap(laplacian(laplacian(u)))(x), rtol=1e-11)
+
+
+def test_the_biharmonic_of_fourth_differences_in_fifty_digits():
+    """The same in one dimension without any library's differentiation: there Δ² is d⁴/dx⁴."""
+    problem = Annulus((0.7,))
+    with mpmath.workdps(50):
+        fourth = mpmath.diff(lambda x: (1 - x * x) * (4 - x * x) * mpmath.exp(mpmath.mpf(0.7) * x), 1.3, 4)
+        assert float(problem.exact_biharmonic(np.asarray([[1.3]]))[0]) == pytest.approx(float(fourth), rel=1e-13)
+
+
+def test_the_annulus_is_bounded_by_zeros():
+    x = np.asarray([[0.6, 0.8], [1.2, -1.6]])
+    assert np.max(np.abs(Annulus((0.5, 0.5)).exact(x))) < 1e-14
