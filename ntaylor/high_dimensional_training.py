@@ -247,7 +247,7 @@ def _save(path: Path, task: Task, settings: Settings, at: _Position, trainer: Tr
     if not all(np.all(np.isfinite(a)) for a in state.values()):
         return  # the file keeps what was good
     about = {"format": _FORMAT, **_identity(task, settings), "position": asdict(at)}
-    save_arrays(path, {name: np.ascontiguousarray(a) for name, a in state.items()}, about)
+    save_arrays(path, {name: np.asarray(a, order="C") for name, a in state.items()}, about)
 
 
 def _load(path: Path, task: Task, settings: Settings, trainer: Trainer) -> _Position:
@@ -279,7 +279,7 @@ def _last_good(task: Task, settings: Settings, trainer: Trainer, checkpoint: Pat
 
 def save_network(path: Path, result: Result) -> None:
     """The parameters, with what they were trained for, as safetensors."""
-    arrays = {name: np.ascontiguousarray(p) for name, p in result.parameters.items()}
+    arrays = {name: np.asarray(p, order="C") for name, p in result.parameters.items()}
     save_arrays(path, arrays, {"format": _FORMAT, "steps": result.steps, **_identity(result.task, result.settings)})
 
 
