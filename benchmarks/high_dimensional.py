@@ -102,16 +102,15 @@ def page(content: dict) -> str:
     lines = [
         "# Equations in many dimensions",
         "",
-        "Made by `python benchmarks/high_dimensional.py`; every run is one `ntaylor highdim`, and `ntaylor highdim --help`",
-        "says what is solved. The error is that after the last step, the median over the seeds. The published one is the",
-        "least on the way (arXiv 2412.00088, sparse estimate with 16 samples).",
+        "Made by `python benchmarks/high_dimensional.py`; every run is one `ntaylor highdim`, whose `--help` says what",
+        "is solved. The error is that after the last step, the median over the seeds. The published is the least on",
+        "the way (arXiv 2412.00088, sparse estimate with 16 samples). Steps a second and MB are of the machine named.",
         "",
         "## What there is to learn",
         "",
-        "Relative L2 error of one fitted constant times (1 − ‖x‖²), median and range of "
-        f"{BASELINE_SEEDS} seeds. The published solutions",
-        "two-body and three-body come so close to it in high dimension that an error says something only far below it;",
-        "the others are nowhere near it.",
+        f"Relative L2 error of one fitted constant times (1 − ‖x‖²), median and range of {BASELINE_SEEDS} seeds. The",
+        "published solutions, two-body and three-body, come so close to it in high dimension that an error says",
+        "something only far below it; the others are nowhere near it.",
         "",
         "| solution | " + " | ".join(f"D = {d:,}" for d in BASELINE_DIMENSIONS) + " |",
         "|---|" + "---:|" * len(BASELINE_DIMENSIONS),
@@ -121,8 +120,8 @@ def page(content: dict) -> str:
         lines.append(f"| {solution} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "The semilinear equations are wanted at one point only. There one number, E g(X) carried on by v′ = f(v), has the",
-        "relative error",
+        "The semilinear equations are wanted at one point only. There one number with nothing learnt, E g(X) carried",
+        "on by v′ = f(v), has the relative error",
         "",
         "| equation | D = 10 | D = 100 | D = 1,000 | D = 10,000 |",
         "|---|---:|---:|---:|---:|",
@@ -186,9 +185,7 @@ def main() -> None:
     parser.add_argument("--test-points", type=int, default=20_000)
     parser.add_argument("--backend")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "high_dimensional", help="where the runs lie")
-    parser.add_argument(
-        "--keep-baselines", action="store_true", help="take the baselines from the results that are there"
-    )
+    parser.add_argument("--keep-baselines", action="store_true", help="do not measure the baselines again")
     options = parser.parse_args()
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     of_baselines = old["baselines"] if options.keep_baselines and old else baselines()

@@ -40,7 +40,8 @@ class Operator:
     def __add__(self, other):
         return Operator([*self.terms, *other.terms])
 
-    def estimate(self, u, x, *, samples, rng, kind, sets=1):
+    def estimate(self, u, x, *, samples, rng, kind, sets=1, standard_error=True):
+        samples = min(samples, x.shape[-1]) if kind == "sparse" else samples
         found = []
         for _ in range(sets):
             directions, rng = _directions(x, samples, rng, kind)
