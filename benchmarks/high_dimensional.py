@@ -37,7 +37,7 @@ def baselines() -> list[dict]:
     rows = []
     jobs = list(itertools.product(SOLUTIONS, BASELINE_DIMENSIONS))
     for solution, dimension in track(jobs, description="baselines"):
-        count = min(20_000, 40_000_000 // dimension)
+        count = min(20_000, 20_000_000 // dimension)
         found = []
         for seed in range(BASELINE_SEEDS):
             problem = HighDimensional("poisson", solution, dimension, seed)
@@ -189,12 +189,14 @@ def main() -> None:
     options = parser.parse_args()
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     of_baselines = old["baselines"] if options.keep_baselines and old else baselines()
-    runs = []
+    content = {"made_with": made_with(), "baselines": of_baselines, "runs": [], "picture": ""}
     for arguments in jobs(options):
         name = "-".join(word.removeprefix("--") for word in arguments)
         found = run(arguments, options.work / name)
-        runs += [] if found is None else [found]
-    content = {"made_with": made_with(), "baselines": of_baselines, "runs": runs, "picture": draw(runs)}
+        if found is not None:
+            content["runs"].append(found)
+            write_json(RESULTS, content)  # all that is known so far, should this be interrupted
+    content["picture"] = draw(content["runs"])
     write_json(RESULTS, content)
     write_atomic(ROOT / "docs" / "high_dimensional.md", page(content).encode())
     print(page(content))

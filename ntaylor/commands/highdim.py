@@ -73,7 +73,9 @@ def add_highdim(commands: Any) -> None:
     )
     highdim.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
     highdim.add_argument("--backend", choices=("jax", "torch"), help="(default: the first that is installed)")
-    highdim.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: highdim-EQUATION-…-D)")
+    highdim.add_argument(
+        "--output", type=Path, metavar="DIR", help="where to write (default: highdim-EQUATION-SOLUTION-D-METHOD)"
+    )
     highdim.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
     highdim.add_argument("--overwrite", action="store_true", help="start anew although DIR holds results")
     highdim.add_argument("--plot", action="store_true", help="draw the error over the steps")

@@ -110,7 +110,8 @@ class Semilinear:
         Those are the points that √2 times a Brownian motion visits on its way from (0.3, 0) back to t = 0, the only
         ones that u(0.3, 0) depends on. The choice is ours; the paper's text was not at hand.
         """
-        xp = array_namespace(t := self.horizon * uniform((count, 1)))
+        t = self.horizon * uniform((count, 1))
+        xp = array_namespace(t)
         return xp.concat([t, xp.sqrt(2 * (self.horizon - t)) * normal((count, self.dimension))], axis=-1)
 
     def sample_initial(self, normal: Draw, count: int) -> Array:
