@@ -29,6 +29,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "high_dimensional.json"
 PICTURE = ROOT / "docs" / "high_dimensional.png"
 BASELINE_DIMENSIONS = (10, 100, 1_000, 10_000, 100_000)
 BASELINE_SEEDS = 5
+PUBLISHED_STEPS = 10_000
 KEPT = ("problem", "settings", "errors", "steps", "diverged_at_step", "steps_per_second", "peak_bytes", "curve")
 
 
@@ -83,7 +84,7 @@ def jobs(options: argparse.Namespace) -> list[list[str]]:
 def spread(values: list[float]) -> str:
     """The median, and if there are several what they lie between."""
     low, middle, high = min(values), float(np.median(values)), max(values)
-    return f"{middle:.1e}" if len(values) == 1 else f"{middle:.1e} ({low:.0e} to {high:.0e})"
+    return f"{middle:.2g}" if len(values) == 1 else f"{middle:.2g} ({low:.2g} to {high:.2g})"
 
 
 def grouped(runs: list[dict]) -> dict[tuple, list[dict]]:
@@ -128,8 +129,10 @@ def page(content: dict) -> str:
     ]
     for equation, about in SEMILINEAR.items():
         errors = [abs(Semilinear(equation, d).baseline() / value - 1) for d, value in about.published.items()]
-        lines.append(f"| {equation} | " + " | ".join(f"{e:.1e}" for e in errors) + " |")
+        lines.append(f"| {equation} | " + " | ".join(f"{e:.2g}" for e in errors) + " |")
     lines += ["", "## Runs", ""]
+    if any(r["settings"]["steps"] < PUBLISHED_STEPS for r in content["runs"]):
+        lines += [f"Runs of fewer than {PUBLISHED_STEPS:,} steps are shorter than the published ones.", ""]
     if content["runs"]:
         lines += [
             "| equation | solution | D | method | steps | seeds | error | baseline | published | steps/s | MB | on |",
