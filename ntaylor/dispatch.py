@@ -11,9 +11,41 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Adapter", "adapter_for", "serve"]
+__all__ = ["Adapter", "Draw", "Trainer", "adapter_for", "serve"]
+
+
+class Draw(Protocol):
+    """Random numbers of one training step, where the step runs. Every call gives others."""
+
+    def normal(self, shape: tuple[int, ...]) -> Any:
+        """Of N(0, 1)."""
+
+    def uniform(self, shape: tuple[int, ...]) -> Any:
+        """Of [0, 1)."""
+
+    def rng(self) -> Any:
+        """The library's own source of randomness, for those who draw themselves: a key, or a generator."""
+
+
+class Trainer(Protocol):
+    """Parameters, an optimiser's state and a count of steps, and the compiled step from one to the next."""
+
+    def step(self) -> Any:
+        """Go one step; the loss before it, on the device: whoever makes a number of it waits for the step."""
+
+    def evaluate(self, function: Callable[..., Any], *points: Any) -> Any:
+        """``function(parameters, constants, *points)``, of NumPy arrays, to NumPy; no gradient is prepared."""
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, as NumPy arrays: with ``load`` the trajectory goes on from there."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Put in the place of what is there what :meth:`state` gave."""
+
+    def about(self) -> dict[str, Any]:
+        """ "device", its name; "peak_bytes", the most memory used on it, None where the process's own tells that."""
 
 
 class Adapter:
@@ -60,6 +92,20 @@ class Adapter:
 
     gram_root: Callable[..., Any] | None = None
     """a (R, h), R > h -> T (h, h) with TᵀT = aᵀa, differentiable where a is: equation (10.4)."""
+
+    trainer: Callable[..., Trainer] | None = None
+    """(loss, parameters, constants, steps, rate, seed) -> :class:`Trainer`, by Adam, ``rate`` falling linearly to 0.
+
+    ``parameters``, a flat dict, and ``constants``, a sequence, are NumPy arrays, of which it makes its own on the
+    device it finds; loss(parameters, constants, draw) -> scalar. The numbers of step k follow from the seed and k.
+    """
+
+    hessian_diagonal: Callable[..., Any] | None = None
+    """(f, x) -> (f(x) (batch,), gradient (batch, d), diagonal of the Hessian (batch, d)) for x (batch, d).
+
+    By the library's own automatic differentiation, nested, and nothing of ntaylor; differentiable itself. What fast
+    methods are compared with.
+    """
 
     joins_orders: bool = True
     """Whether a dense layer multiplies the rows of all orders in one product, or each order in one of its own."""

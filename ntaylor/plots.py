@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ntaylor.storage import write_atomic
 
-__all__ = ["profile_picture"]
+__all__ = ["error_picture", "profile_picture"]
 
 Array = Any
 
@@ -26,15 +26,10 @@ def profile_picture(path: Path, x: Array, found: Array, exact: Array, title: str
     ``found`` and ``exact`` hold derivatives (not Taylor coefficients) on ``x``, shape (order+1, len(x)). Raises
     ImportError, saying what to install, without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as missing:
-        raise ImportError("drawing needs matplotlib: pip install 'ntaylor[plot]'") from missing
-
     order = len(found) - 1
     columns = 4
     rows = math.ceil(order / columns)
-    figure = Figure(figsize=(12, 3.4 + 2.3 * rows), layout="constrained")
+    figure = _figure((12, 3.4 + 2.3 * rows))
     figure.suptitle(title, fontsize=13)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.45] + [1] * rows)
 
@@ -64,6 +59,41 @@ def profile_picture(path: Path, x: Array, found: Array, exact: Array, title: str
         axes.tick_params(labelsize=8)
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
         axes.yaxis.get_offset_text().set_fontsize(8)
+    _save(path, figure)
+
+
+def error_picture(
+    path: Path,
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    baseline: float | None,
+    title: str,
+    label: str,
+) -> None:
+    """Errors over steps, a curve a name as (steps, errors), and the baseline's as a line across.
+
+    Raises ImportError, saying what to install, without matplotlib.
+    """
+    figure = _figure((7, 4.2))
+    axes = figure.add_subplot()
+    for name, (steps, errors) in curves.items():
+        axes.semilogy(steps, errors, linewidth=1.2, label=name)
+    if baseline is not None:
+        axes.axhline(baseline, color="0.45", linewidth=1.0, linestyle=(0, (4, 3)), label="baseline")
+    axes.set(xlabel="steps", ylabel=label)
+    axes.set_title(title, fontsize=11)
+    axes.legend(frameon=False)
+    _save(path, figure)
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as missing:
+        raise ImportError("drawing needs matplotlib: pip install 'ntaylor[plot]'") from missing
+    return Figure(figsize=size, layout="constrained")
+
+
+def _save(path: Path, figure: Any) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     write_atomic(path, content.getvalue())

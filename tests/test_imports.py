@@ -32,14 +32,14 @@ FLOORS = {
     10: ["estimates"],
     11: ["operators"],
     12: ["calculus", "problems"],
-    13: ["least_squares", "plots"],
-    14: ["profile_search"],
+    13: ["least_squares", "plots", "high_dimensional_tasks"],
+    14: ["profile_search", "high_dimensional_training"],
     15: ["commands"],
     16: ["cli"],
     17: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "triton", "array_api_strict", "ntaylor_backends"}
+ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "optax", "triton", "array_api_strict", "ntaylor_backends"}
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["RefusedError", "whole"]
+__all__ = ["RefusedError", "positive", "whole"]
 
 
 class RefusedError(Exception):
@@ -23,3 +23,10 @@ def whole(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 0")
     return value
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number >= 1."""
+    if whole(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 1")
+    return int(text)

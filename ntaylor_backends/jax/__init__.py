@@ -15,7 +15,7 @@ import jaxlib  # noqa: F401  its arrays' types are those that come
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.jax import activation, draws, gradient, gram_root, interpreter, nested, pytrees
+from ntaylor_backends.jax import activation, draws, gradient, gram_root, interpreter, nested, pytrees, training
 
 __all__ = ["adapter"]
 
@@ -62,6 +62,8 @@ class _JaxAdapter(Adapter):
     draws = draws.JaxDraws
     gram_root = staticmethod(gram_root.gram_root)
     vmap = staticmethod(jax.vmap)
+    trainer = training.Trainer
+    hessian_diagonal = staticmethod(training.hessian_diagonal)
 
 
 adapter = _JaxAdapter()

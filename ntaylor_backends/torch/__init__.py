@@ -10,7 +10,7 @@ import torch
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.torch import draws, gradients, gram_root, jets, nested, nodes
+from ntaylor_backends.torch import draws, gradients, gram_root, jets, nested, nodes, training
 
 __all__ = ["adapter"]
 
@@ -46,6 +46,8 @@ class _TorchAdapter(Adapter):
     draws = draws.TorchDraws
     gram_root = staticmethod(gram_root.gram_root)
     vmap = staticmethod(torch.func.vmap)
+    trainer = training.Trainer
+    hessian_diagonal = staticmethod(training.hessian_diagonal)
 
 
 adapter = _TorchAdapter()
