@@ -3,7 +3,8 @@
 Usage: python benchmarks/high_dimensional.py [--dims 100 1000] [--methods compressed sparse full-ad] [--seeds 3] ...
 
 Every run is one ``ntaylor highdim`` in a process of its own, so that its peak memory is its own, in a folder under
-``--work``; what is there already is not run again, and what was interrupted goes on. Writes
+``--work``; what is there already is not run again, and what was interrupted goes on. Results of other runs that are on
+record stay, unless ``--afresh`` is given. Writes
 ``benchmarks/results/high_dimensional.json``, ``docs/high_dimensional.md`` and ``docs/high_dimensional.png``.
 """
 
@@ -188,16 +189,19 @@ def main() -> None:
     parser.add_argument("--test-points", type=int, default=20_000)
     parser.add_argument("--backend")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "high_dimensional", help="where the runs lie")
+    parser.add_argument("--afresh", action="store_true", help="keep no results of earlier calls")
     parser.add_argument("--keep-baselines", action="store_true", help="do not measure the baselines again")
     options = parser.parse_args()
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     of_baselines = old["baselines"] if options.keep_baselines and old else baselines()
-    content = {"made_with": made_with(), "baselines": of_baselines, "runs": [], "picture": ""}
+    known = {} if options.afresh or not old else {r["name"]: r for r in old["runs"]}
+    content = {"made_with": made_with(), "baselines": of_baselines, "runs": list(known.values()), "picture": ""}
     for arguments in jobs(options):
         name = "-".join(word.removeprefix("--") for word in arguments)
         found = run(arguments, options.work / name)
         if found is not None:
-            content["runs"].append(found)
+            known[name] = {"name": name, **found}
+            content["runs"] = [known[key] for key in sorted(known)]
             write_json(RESULTS, content)  # all that is known so far, should this be interrupted
     content["picture"] = draw(content["runs"])
     write_json(RESULTS, content)
