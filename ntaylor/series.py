@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
 
+from ntaylor.array_methods import ArrayMethods
+
 __all__ = [
     "Series",
     "add",
@@ -33,6 +35,7 @@ __all__ = [
     "square_root",
     "starting",
     "subtract",
+    "times",
 ]
 
 Coefficient = Any
@@ -43,14 +46,28 @@ def add(a: Coefficient, b: Coefficient) -> Coefficient:
     """a + b where either may be a structural zero."""
     if a is None:
         return b
-    return a if b is None else a + b
+    if b is None:
+        return a
+    return b + a if _yields(a, b) else a + b
 
 
 def subtract(a: Coefficient, b: Coefficient) -> Coefficient:
     """a − b where either may be a structural zero."""
     if b is None:
         return a
-    return -b if a is None else a - b
+    if a is None:
+        return -b
+    return -(b - a) if _yields(a, b) else a - b
+
+
+def times(a: Coefficient, b: Coefficient) -> Coefficient:
+    """a · b of two that are there."""
+    return b * a if _yields(a, b) else a * b
+
+
+def _yields(a: Coefficient, b: Coefficient) -> bool:
+    """Whether b is an object of ours and a is not: some libraries refuse such an operand instead of yielding to it."""
+    return isinstance(b, ArrayMethods) and not isinstance(a, ArrayMethods)
 
 
 def _scale(a: Coefficient, factor: Any) -> Coefficient:
@@ -158,7 +175,7 @@ class Series:
             rest = self[k]
             for j in range(k):
                 if lower[j] is not None and other[k - j] is not None:
-                    rest = subtract(rest, lower[j] * other[k - j])
+                    rest = subtract(rest, times(lower[j], other[k - j]))
             return None if rest is None else rest / other[0]
 
         return recur((), rule)
@@ -205,12 +222,14 @@ def _plus_product(total: Coefficient, a: Coefficient, b: Coefficient) -> Coeffic
     So it may be added to in place, which spares a third of the memory traffic where arrays exceed the cache.
     Where ``+=`` makes a new object instead (numbers, JAX arrays, jets), that is the sum all the same.
     """
-    product = a * b
+    product = times(a, b)
     if total is None:
         return product
     fits = all(getattr(total, name, None) == getattr(product, name, None) for name in ("shape", "dtype"))
     if not fits:  # a direction's one row meets a batch
-        return total + product
+        return add(total, product)
+    if _yields(total, product):
+        return product + total
     total += product
     return total
 

@@ -43,7 +43,7 @@ class TanhWave:
             polynomial = _times_slope([j * a for j, a in enumerate(polynomial)][1:])
         total = xp.zeros_like(t)
         for a in reversed(polynomial):
-            total = total * t + a
+            total = t * total + a
         return total * math.prod(k**order for k, order in zip(self.wave_vector, alpha, strict=True))
 
 
