@@ -37,6 +37,7 @@ from ntaylor.transposes import TRANSPOSES
 __all__ = [
     "Variable",
     "check_loss",
+    "check_parameter",
     "loss_and_auxiliary",
     "map_auxiliary",
     "map_leaves",
@@ -183,11 +184,7 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
     level = new_level()
 
     def wrap(array: Array) -> Variable:
-        if unwrapped_namespace([array]).isdtype(array.dtype, "complex floating"):
-            raise TypeError(
-                "a parameter is complex, and its gradient a matter of convention: pass xp.real and xp.imag of it"
-            )
-        leaves.append(Variable(as_floating(array, "parameter"), level=level))
+        leaves.append(Variable(check_parameter(array), level=level))
         return leaves[-1]
 
     result = loss(map_leaves(wrap, parameters))
@@ -214,6 +211,15 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
         return _own(a.value) if isinstance(a, Variable) and a.level == level else a
 
     return (own_value, map_auxiliary(plain, auxiliary)), gradients
+
+
+def check_parameter(array: Array) -> Array:
+    """A parameter that a gradient is taken by; TypeError for integers and complex numbers."""
+    if is_complex(array):
+        raise TypeError(
+            "a parameter is complex, and its gradient a matter of convention: pass its real and imaginary parts"
+        )
+    return as_floating(array, "parameter")
 
 
 def loss_and_auxiliary(result: Any) -> tuple[Any, Any]:

@@ -43,11 +43,11 @@ class Dialect:
 def statements(program: Program, dialect: Dialect) -> list[str]:
     """One line an operation. Input i is read as ``x<i>``; see :func:`output` for the results."""
     lines = []
+    written = _INFIX | dict(dialect.operations)
     for at, value in enumerate(program.values):
         if isinstance(value, Input):
             continue
-        text = (_INFIX | dict(dialect.operations))[value.name]
-        expression = text.format(*(_read(program, argument, dialect) for argument in value.arguments))
+        expression = written[value.name].format(*(_read(program, argument, dialect) for argument in value.arguments))
         truth = value.name in COMPARISONS | LOGICAL
         lines.append((dialect.assign_truth if truth else dialect.assign).format(f"t{at}", expression))
     return lines

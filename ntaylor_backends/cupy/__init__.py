@@ -63,7 +63,7 @@ def run(program: Program, inputs: dict[str, Array], shape: tuple[int, ...]) -> l
         results = [None if at is None else cupy.empty(shape, like.dtype) for at in program.outputs]
         entries = math.prod(sizes)
         if entries and any(r is not None for r in results):
-            compiled = _compiled(program, tuple(varying), len(sizes), like.dtype.name)
+            compiled = _compiled(program, varying, len(sizes), like.dtype.name)
             # A loss may give cotangents of another dtype, and of any strides.
             flat = [cupy.ascontiguousarray(a, like.dtype) for a in arrays]
             blocks = min(-(-entries // THREADS), MOST_BLOCKS)

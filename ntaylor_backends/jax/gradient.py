@@ -8,15 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ntaylor.gradients import check_loss, loss_and_auxiliary, map_leaves
-from ntaylor.namespace import as_floating, is_complex
+from ntaylor.gradients import check_loss, check_parameter, loss_and_auxiliary, map_leaves
 
 __all__ = ["value_and_grad"]
 
 
 def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, Any]:
     """The value, or (value, auxiliary), and the gradient shaped as ``parameters``: as the core's, errors included."""
-    map_leaves(_check_parameter, parameters)
+    map_leaves(check_parameter, parameters)
     has_auxiliary = False
 
     def scalar(parameters: Any) -> tuple[Any, tuple[Any, Any]]:
@@ -30,11 +29,3 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
 
     (_, (value, auxiliary)), gradient = jax.value_and_grad(scalar, has_aux=True)(parameters)
     return ((value, auxiliary) if has_auxiliary else value), gradient
-
-
-def _check_parameter(array: Any) -> Any:
-    if is_complex(array):
-        raise TypeError(
-            "a parameter is complex, and its gradient a matter of convention: pass xp.real and xp.imag of it"
-        )
-    return as_floating(array, "parameter")

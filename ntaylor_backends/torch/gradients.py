@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ntaylor.gradients import check_loss, loss_and_auxiliary, map_auxiliary, map_leaves
-from ntaylor.namespace import MissingRule, as_floating, describe
+from ntaylor.gradients import check_loss, check_parameter, loss_and_auxiliary, map_auxiliary, map_leaves
+from ntaylor.namespace import MissingRule, describe
 
 __all__ = ["value_and_grad"]
 
@@ -25,11 +25,7 @@ def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, An
     def watched(tensor: Any) -> Any:
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"parameters must be of one library: among tensors there is a {describe(tensor)}")
-        if tensor.is_complex():
-            raise TypeError(
-                "a parameter is complex, and its gradient a matter of convention: pass its .real and .imag parts"
-            )
-        leaves.append(as_floating(tensor, "parameter").detach().requires_grad_())
+        leaves.append(check_parameter(tensor).detach().requires_grad_())
         return leaves[-1]
 
     with torch.enable_grad():

@@ -45,7 +45,7 @@ def run(program: Program, inputs: dict[str, Tensor], shape: tuple[int, ...]) -> 
     ]
     wanted = [r for r in results if r is not None]
     if entries and wanted:
-        compiled = _compiled(program, tuple(varying), len(sizes))
+        compiled = _compiled(program, varying, len(sizes))
         # A loss may give cotangents of another dtype, and of any strides.
         flat = [t.to(like.dtype).contiguous() for t in given]
         with torch.cuda.device_of(like):  # kernels are launched on the device that is current
