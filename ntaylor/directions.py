@@ -13,8 +13,8 @@ from typing import Any
 import numpy
 
 from ntaylor.dispatch import adapter_for
+from ntaylor.linear_forms import Direction
 from ntaylor.namespace import array_namespace, describe, device, hides_values
-from ntaylor.power_sums import Direction
 
 __all__ = ["Coordinates", "Directions", "Draws", "Fields", "Itself", "Rows", "draws_for", "of_integers"]
 

@@ -18,8 +18,9 @@ import numpy
 from ntaylor import pushing
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, Fields, Rows, of_integers
+from ntaylor.linear_forms import Direction, Monomial
 from ntaylor.namespace import array_namespace, device, hides_values
-from ntaylor.power_sums import Direction, Monomial, condition, power_sum
+from ntaylor.power_sums import condition, power_sum
 
 __all__ = ["METHODS", "Factor", "Form", "Plan", "Step", "Sum", "Term", "Terms", "apply", "factor_value", "make_plan"]
 

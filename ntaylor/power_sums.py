@@ -1,6 +1,6 @@
 """Polynomials as sums of powers of linear forms, in exact rationals: mixed partials from directional derivatives.
 
-Floor 1: knows nothing of arrays. A homogeneous polynomial p(ξ) = Σ_α c_α ξ^α of degree m becomes
+Floor 2: knows nothing of arrays. A homogeneous polynomial p(ξ) = Σ_α c_α ξ^α of degree m becomes
 Σ_r ω_r (v_r·ξ)^m with integer vectors v_r and rational ω_r; by equation (9.1) then
 Σ_α c_α ∂^α f = Σ_r ω_r D^m_{v_r} f, where D^m_v f is the m-th *derivative* of f(x + t v) at t = 0,
 m! times the coefficient. No identity leaves this file before it has been expanded and compared
@@ -12,28 +12,17 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from numbers import Integral, Rational
 from typing import NamedTuple
 
+from ntaylor.linear_forms import Direction, Monomial, Terms, Weights, expand, is_identity, primitive, solved_on
 from ntaylor.partitions import multi_indices, multinomial
 
-__all__ = ["Direction", "Monomial", "PowerSum", "condition", "family", "power_sum"]
-
-Monomial = tuple[int, ...]
-"""Sorted coordinate indices with repetition: (0, 0, 1) is ξ_0² ξ_1, () is 1."""
-
-Direction = tuple[tuple[int, int], ...]
-"""An integer vector as sorted pairs (coordinate, non-zero entry): no common divisor, first entry positive."""
-
-Terms = tuple[tuple[Monomial, Fraction], ...]
-Weights = dict[Direction, Fraction]
-
-_MERSENNE = (127, 521, 2203, 9689)
-"""2^e − 1 is prime for these e: the moduli of elimination, the next where weights do not fit."""
+__all__ = ["PowerSum", "condition", "family", "power_sum"]
 
 _ONE = Fraction(1)
 _AXIS: tuple[Direction, Fraction] = (((0, 1),), _ONE)
@@ -112,7 +101,7 @@ def condition(power_sum: PowerSum) -> float:
     if not power_sum.weights:
         return 0.0
     m = power_sum.degree
-    polynomial = _expand(zip(power_sum.directions, power_sum.weights, strict=True), m)
+    polynomial = expand(zip(power_sum.directions, power_sum.weights, strict=True), m)
     return float(_size(zip(power_sum.directions, power_sum.weights, strict=True), m) / _largest(polynomial.values()))
 
 
@@ -174,64 +163,6 @@ def _check_monomial(monomial: Monomial, degree: int) -> None:
 # --- the identities ------------------------------------------------------------------------------
 
 
-def _expand(terms: Iterable[tuple[Direction, Fraction]], m: int) -> dict[Monomial, Fraction]:
-    """The coefficients of Σ ω (v·ξ)^m, zeros dropped, by the multinomial theorem (9.2).
-
-    Directions with the same coordinates are summed in integers, over their common denominator.
-    """
-    groups: dict[Monomial, list[tuple[tuple[int, ...], Fraction]]] = defaultdict(list)
-    for v, weight in terms:
-        groups[tuple(i for i, _ in v)].append((tuple(entry for _, entry in v), weight))
-    result: dict[Monomial, Fraction] = {}
-    for support, members in groups.items():
-        if len(support) <= 1:
-            for entries, weight in members:
-                key, c = support * m, math.prod(entries) ** m
-                value = weight if c == 1 else weight * c
-                result[key] = result[key] + value if key in result else value
-            continue
-        common = math.lcm(*(weight.denominator for _, weight in members))
-        whole = [weight.numerator * (common // weight.denominator) for _, weight in members]
-        for monomial, total in _moments(support, [v for v, _ in members], whole, m):
-            if total:
-                alpha = tuple(Counter(monomial).values())
-                value = Fraction(total * multinomial(alpha), common)
-                result[monomial] = result[monomial] + value if monomial in result else value
-    return {monomial: c for monomial, c in result.items() if c}
-
-
-def _moments(
-    support: Monomial, vectors: Sequence[tuple[int, ...]], weights: list[int], m: int
-) -> Iterator[tuple[Monomial, int]]:
-    """Σ weight · v^α for all |α| = m, as monomials of ``support``; what exponents share is multiplied once."""
-    columns = list(zip(*vectors, strict=True))
-    last = len(support) - 1
-
-    def descend(place: int, left: int, begun: Monomial, values: list[int]) -> Iterator[tuple[Monomial, int]]:
-        column, i = columns[place], support[place]
-        if place == last or left == 0:
-            powers = values if left == 0 else [value * entry**left for value, entry in zip(values, column, strict=True)]
-            yield begun + (i,) * left, sum(powers)
-            return
-        for e in range(left + 1):
-            yield from descend(place + 1, left - e, begun + (i,) * e, values)
-            values = list(map(operator.mul, values, column))
-
-    return descend(0, m, (), weights)
-
-
-def _is_identity(weights: Weights, terms: Iterable[tuple[Monomial, Fraction]], m: int) -> bool:
-    return _expand(weights.items(), m) == dict(terms)
-
-
-def _primitive(entries: Sequence[tuple[int, int]]) -> tuple[Direction, int]:
-    """A non-zero vector as c times a direction; the pairs are sorted."""
-    entries = [(i, entry) for i, entry in entries if entry]
-    c = math.gcd(*(entry for _, entry in entries))
-    c = -c if entries[0][1] < 0 else c
-    return tuple((i, entry // c) for i, entry in entries), c
-
-
 @lru_cache(maxsize=1024)
 def _polarised(alpha: tuple[int, ...]) -> tuple[tuple[Direction, Fraction], ...]:
     """ξ^α by equation (9.3); every entry of α is positive. One of k and α − k is enough."""
@@ -242,7 +173,7 @@ def _polarised(alpha: tuple[int, ...]) -> tuple[tuple[Direction, Fraction], ...]
         vector = [a - 2 * kept for a, kept in zip(alpha, k, strict=True)]
         leading = next((entry for entry in vector if entry), 0)
         if leading > 0:
-            v, c = _primitive(list(enumerate(vector)))
+            v, c = primitive(list(enumerate(vector)))
             count = math.prod(map(math.comb, alpha, k))
             weights[v] += 2 * (-1) ** sum(k) * count * c**m * scale
     return tuple(sorted((v, weight) for v, weight in weights.items() if weight))
@@ -268,79 +199,6 @@ def _lines(total: int, offset: int, height: int) -> list[Direction]:
     return found
 
 
-def _solve(directions: Sequence[Direction], targets: Sequence[Terms], m: int) -> list[Weights] | None:
-    """Weights of each target on the first independent ones of ``directions``; ``None`` if there are none.
-
-    Elimination modulo a prime and rational reconstruction; what is returned is expanded and
-    compared, so a prime too small, or unlucky, is found out and the next is taken.
-    """
-    columns: list[dict[Monomial, Fraction]] = [_expand([(v, Fraction(1))], m) for v in directions]
-    monomials = sorted({monomial for column in columns for monomial in column})
-    place = {monomial: row for row, monomial in enumerate(monomials)}
-    if any(monomial not in place for target in targets for monomial, _ in target):
-        return None
-    width = len(columns)
-    for exponent in _MERSENNE:
-        prime = 2**exponent - 1
-        if any(c.denominator % prime == 0 for target in targets for _, c in target):
-            continue
-        rows = [[0] * (width + len(targets)) for _ in monomials]
-        for at, column in enumerate(columns):
-            for monomial, c in column.items():
-                rows[place[monomial]][at] = c.numerator % prime
-        for at, target in enumerate(targets, width):
-            for monomial, c in target:
-                rows[place[monomial]][at] = c.numerator * pow(c.denominator, -1, prime) % prime
-        pivots = _eliminate(rows, width, prime)
-        if any(value for row in rows[len(pivots) :] for value in row[width:]):
-            return None
-        result: list[Weights] = []
-        for at, target in enumerate(targets, width):
-            weights: Weights = {}
-            for row, pivot in enumerate(pivots):
-                fraction = _reconstructed(rows[row][at], prime)
-                if fraction:
-                    weights[directions[pivot]] = fraction
-            if not _is_identity(weights, target, m):
-                break
-            result.append(weights)
-        else:
-            return result
-    return None
-
-
-def _eliminate(rows: list[list[int]], width: int, prime: int) -> list[int]:
-    """Reduces ``rows`` modulo ``prime`` in place; the independent ones of the first ``width`` columns."""
-    pivots: list[int] = []
-    for at in range(width):
-        top = len(pivots)
-        found = next((row for row in range(top, len(rows)) if rows[row][at]), None)
-        if found is None:
-            continue
-        rows[top], rows[found] = rows[found], rows[top]
-        inverse = pow(rows[top][at], -1, prime)
-        pivot = [value * inverse % prime for value in rows[top]]
-        rows[top] = pivot
-        used = [column for column in range(at, len(pivot)) if pivot[column]]
-        for number, row in enumerate(rows):
-            factor = row[at]
-            if factor and number != top:
-                for column in used:
-                    row[column] = (row[column] - factor * pivot[column]) % prime
-        pivots.append(at)
-    return pivots
-
-
-def _reconstructed(residue: int, prime: int) -> Fraction:
-    """The fraction a/b ≡ residue with |a|, b < √(prime/2), if there is one, by Euclid's algorithm."""
-    bound = math.isqrt(prime // 2)
-    r0, r1, b0, b1 = prime, residue, 0, 1
-    while r1 > bound:
-        q = r0 // r1
-        r0, r1, b0, b1 = r1, r0 - q * r1, b1, b0 - q * b1
-    return Fraction(r1, b1)
-
-
 # --- polynomials ---------------------------------------------------------------------------------
 
 
@@ -363,7 +221,7 @@ def _polarisation(terms: Iterable[tuple[Monomial, Fraction]]) -> Weights:
 @lru_cache(maxsize=256)
 def _power_sum(terms: Terms, m: int) -> PowerSum:
     weights = _weights(terms, m)
-    if not _is_identity(weights, terms, m):
+    if not is_identity(weights, terms, m):
         raise ArithmeticError(f"the power sum of degree {m} does not expand to its polynomial")
     directions = tuple(sorted(weights))
     return PowerSum(m, directions, tuple(weights[v] for v in directions))
@@ -417,8 +275,8 @@ def _part(terms: Terms, m: int) -> tuple[tuple[Direction, Fraction], ...]:
             # By (9.6): no axis if both exponents are odd, both if both are even, that of the odd one else.
             lines = _lines(m, a % 2 if m % 2 == 0 else 0, height)
             if m % 2 and a % 2 == 0:
-                lines = [_primitive(sorted((1 - i, entry) for i, entry in v))[0] for v in lines]
-            found += _solve(lines, [terms], m) or []
+                lines = [primitive(sorted((1 - i, entry) for i, entry in v))[0] for v in lines]
+            found += solved_on(lines, [terms], m) or []
         weights = _best(found, m)
     elif dimension > 1:
         weights = _fewer(terms, weights, dimension, m)
@@ -452,7 +310,7 @@ def _fewer(terms: Terms, weights: Weights, dimension: int, m: int) -> Weights:
     for pool in pools:
         pool = list(dict.fromkeys(pool))
         if len(pool) * sum(math.comb(len(v) + m - 1, m) for v in pool) <= affordable:
-            candidates += _solve(pool, [terms], m) or []
+            candidates += solved_on(pool, [terms], m) or []
     best = _best(candidates, m)
     return best if len(best) <= full or full > _HUGE else _on_lattice(terms, dimension, m)
 
@@ -474,7 +332,7 @@ def _pool(dimension: int, count: int) -> list[Direction]:
     """At least ``count`` directions of the smallest entries, short ones first."""
     for height in range(1, count + 2):
         vectors = product(range(-height, height + 1), repeat=dimension)
-        found = {_primitive(list(enumerate(vector)))[0] for vector in vectors if any(vector)}
+        found = {primitive(list(enumerate(vector)))[0] for vector in vectors if any(vector)}
         if len(found) >= count or dimension == 1:
             break
     return sorted(found, key=lambda v: (_square(v), len(v), v))
@@ -519,12 +377,12 @@ def _family(dimension: int, m: int) -> tuple[tuple[Direction, ...], tuple[tuple[
     elif dimension > 2 and m and full <= _LARGE:
         sets = [_spread(_pool(dimension, times * full), full, m) for times in (2, 4)]
     for chosen in sets:
-        solved = _solve(chosen, targets, m)
+        solved = solved_on(chosen, targets, m)
         if solved:
             found.append(solved)
     best = min(found, key=lambda solved: max((_size(weights.items(), m) for weights in solved), default=0))
     for target, weights in zip(targets, best, strict=True):
-        if not _is_identity(weights, target, m):
+        if not is_identity(weights, target, m):
             raise ArithmeticError(f"the weights of {target[0][0]} do not expand to it")
     directions = tuple(sorted({v for weights in best for v in weights}))
     zero = Fraction(0)
@@ -542,7 +400,7 @@ def _on_lattice(terms: Terms, dimension: int, m: int) -> Weights:
     for j, polynomial in _lagrange(dimension, m):
         total = sum((c * polynomial.get(alpha, 0) for alpha, c in wanted), Fraction(0))
         if total:
-            v, c = _primitive(list(enumerate(j))) if m else ((), 1)
+            v, c = primitive(list(enumerate(j))) if m else ((), 1)
             weights[v] = total * c**m / math.prod(map(math.factorial, j))
     return weights
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntaylor import power_sums
+from ntaylor import linear_forms, power_sums
 from ntaylor.power_sums import PowerSum, condition, family, power_sum
 
 
@@ -274,12 +274,12 @@ def test_weights_too_large_for_the_first_modulus_are_found_with_the_next():
     c = Fraction(3**100, 7**90)
     polynomial = {(0, 0, 1): c, (0, 1, 1): Fraction(1)}
     assert_identity(power_sum(polynomial, 3), polynomial, 3)
-    (solved,) = power_sums._solve([((0, 1),), ((0, 1), (1, 1)), ((1, 1),)], [(((0, 1), c),)], 2)
+    (solved,) = linear_forms.solved_on([((0, 1),), ((0, 1), (1, 1)), ((1, 1),)], [(((0, 1), c),)], 2)
     assert solved[((0, 1), (1, 1))] == c / 2
 
 
 def test_where_no_modulus_is_large_enough_polarisation_stands(monkeypatch):
-    monkeypatch.setattr(power_sums, "_MERSENNE", (5, 7))
+    monkeypatch.setattr(linear_forms, "_MERSENNE", (5, 7))
     power_sums._power_sum.cache_clear()
     power_sums._part.cache_clear()
     for c in (Fraction(1), Fraction(1, 31), Fraction(5, 127)):
