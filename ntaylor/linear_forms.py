@@ -77,6 +77,7 @@ def _moments(
 
 
 def is_identity(weights: Weights, terms: Iterable[tuple[Monomial, Fraction]], m: int) -> bool:
+    """Whether Σ ω (v·ξ)^m has exactly these coefficients."""
     return expand(weights.items(), m) == dict(terms)
 
 
