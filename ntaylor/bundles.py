@@ -46,7 +46,8 @@ class Family(NamedTuple):
         xp = unwrapped_namespace([stack])
         if self.weights is None:
             return xp.sum(stack, axis=0)
-        return xp.reshape(self.weights @ xp.reshape(stack, (self.size, -1)), tuple(stack.shape[1:]))
+        weights = self.weights if self.weights.dtype == stack.dtype else xp.astype(self.weights, stack.dtype)
+        return xp.reshape(weights @ xp.reshape(stack, (self.size, -1)), tuple(stack.shape[1:]))
 
 
 _OPERATORS = {"sub": "subtract", "mul": "multiply", "truediv": "divide"}

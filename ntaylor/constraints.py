@@ -17,7 +17,7 @@ from ntaylor.bundles import Bundle, Family
 from ntaylor.differentiate import pushed
 from ntaylor.directions import Coordinates, Directions, Fields
 from ntaylor.jets import Jet
-from ntaylor.namespace import array_namespace, describe
+from ntaylor.namespace import array_namespace, describe, device, hides_values
 
 __all__ = ["HardConstraint", "Radial"]
 
@@ -116,32 +116,47 @@ class HardConstraint:
         product = of(self.factor) * of(self.network)
         return product if self.term is None else product + of(self.term)  # type: ignore[no-any-return]
 
-    def quadratic(self, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array]:
+    def quadratic(
+        self, x: Array, directions: Directions, weights: Any, max_directions: int | None = None
+    ) -> tuple[Array, Array]:
         """As :func:`pushing.quadratic`: L(aN + b) = a LN + 2 D_g N + N La + Lb, g = Σ_r ω_r (D_{v_r} a) v_r."""
-        value, second = pushing.quadratic(self.network, x, directions, weights)
-        a, g, of_a = _first_and_second(self.factor, x, directions, weights)
+        value, second = pushing.quadratic(self.network, x, directions, weights, max_directions)
+        a, g, of_a = _first_and_second(self.factor, x, directions, weights, max_directions)
         slope = pushing.along(self.network, x, Fields(g[None, ...]), 1)[1]
         result = a * second + value * of_a
         if slope is not None:
             result = result + 2 * slope[0, ...]
         total = a * value
         if self.term is not None:
-            b, _, of_b = _first_and_second(self.term, x, directions, weights)
+            b, _, of_b = _first_and_second(self.term, x, directions, weights, max_directions)
             total, result = total + b, result + of_b
         return total, result
 
 
-def _first_and_second(f: Any, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array, Array]:
+def _first_and_second(
+    f: Any, x: Array, directions: Directions, weights: Any, max_directions: int | None
+) -> tuple[Array, Array, Array]:
     """(f, g = Σ_r ω_r (D_{v_r} f) v_r (\\*batch, d), Σ_r ω_r D²_{v_r} f)."""
-    xp = array_namespace(x)
     whole = isinstance(directions, Coordinates) and directions.indices == range(x.shape[-1]) and weights is None
     if isinstance(f, Radial) and whole:
         return f.gradient_and_laplacian(x)
+    count = directions.count
+    size = max_directions or count
+    value, gradient, total = None, 0.0, 0.0
+    for start in range(0, count, size):
+        part = directions if size >= count else directions.part(start, min(start + size, count))
+        value, g, second = _of_part(f, x, part, None if weights is None else weights[start : start + size])
+        gradient, total = gradient + g, total + second
+    return value, gradient, total
+
+
+def _of_part(f: Any, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array, Array]:
+    xp, here = array_namespace(x), None if hides_values(x) else device(x)
     value, first, second = pushing.along(f, x, directions, 2)
-    zero = xp.zeros((1,) * (value.ndim + 1), dtype=x.dtype)
+    zero = xp.zeros((1,) * (value.ndim + 1), dtype=x.dtype, device=here)
     first, second = (zero if c is None else c for c in (first, second))
     if weights is not None:
-        w = xp.reshape(xp.asarray(weights, dtype=x.dtype), (-1, *(1,) * value.ndim))
+        w = xp.reshape(xp.asarray(weights, dtype=x.dtype, device=here), (-1, *(1,) * value.ndim))
         first, second = first * w, second * w
     if tuple(value.shape[-1:]) != (1,) or value.ndim != x.ndim:
         raise ValueError(
