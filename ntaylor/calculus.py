@@ -17,7 +17,7 @@ from ntaylor.array_object import unwrapped_namespace
 from ntaylor.differentiate import derivatives
 from ntaylor.directions import Coordinates, of_integers
 from ntaylor.namespace import check_order, check_same_dtype, check_same_kind, describe, device, hides_values, is_array
-from ntaylor.operators import _points
+from ntaylor.operators import _points, _whole
 from ntaylor.power_sums import family
 
 __all__ = [
@@ -59,7 +59,7 @@ def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
     """
     if not isinstance(alpha, (tuple, list)):
         return operators.partial(alpha)(f, x)
-    alpha = tuple(alpha)
+    alpha = tuple(_whole("an order in alpha", a) for a in alpha)
     _prepare(alpha)
     return _PARTIALS[alpha](f, x)
 

@@ -74,7 +74,7 @@ class Operator:
             if isinstance(other, int) and other == 0:
                 return self  # where sum(…) begins
             raise TypeError(
-                f"an operator and a {describe(other)} were added: for a multiple of f itself write "
+                f"an operator and {_a(other)} were added: for a multiple of f itself write "
                 "3 * identity(), and a source term is subtracted from what L(f, x) returns"
             )
         terms = dict(self.terms)

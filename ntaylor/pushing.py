@@ -17,7 +17,7 @@ from ntaylor.directions import Directions
 from ntaylor.jets import Jet
 from ntaylor.layers import Dense, Scale
 from ntaylor.linalg_transposes import gram_root
-from ntaylor.namespace import device, hides_values
+from ntaylor.namespace import check_same_dtype, check_same_kind, device, hides_values
 from ntaylor.networks import MLP, is_network
 
 __all__ = ["along", "jet_along", "quadratic", "width_of_compression"]
@@ -88,6 +88,9 @@ def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
     first = layers.pop(0)
     weight = first.parameters["weight"]
     inner = f.point(x)
+    named = {f"net.parameters[{name!r}]": p for name, p in f.parameters.items()}
+    check_same_kind(x=x, **dict(list(named.items())[:1]))
+    check_same_dtype(x=x, **named)
     for scale in scales:
         inner = (inner - scale.shift) * scale.factor
     value = first.push([inner], 0)[0][0]
