@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ntaylor.array_object import ArrayObject, Namespace, apply, function_of, objects_in, unwrapped_namespace
 from ntaylor.dispatch import Adapter, adapter_for, serve
-from ntaylor.namespace import MissingRule, is_array, special
+from ntaylor.namespace import MissingRule, hides_values, is_array, special
 from ntaylor.series import operator_of
 
 __all__ = ["Bundle", "Family", "Total", "collapsed", "through"]
@@ -92,7 +92,7 @@ class _Along(ArrayObject):
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # For torch.compile, to which an operator with a tensor on either side is an operation on tensors.
         name, swapped = operator_of(function)
-        if name == "matmul":
+        if name == "matmul" and any(is_array(a) and hides_values(a) for a in args if not isinstance(a, _Along)):
             raise MissingRule("torch.compile swaps the operands of @ with coefficients of ours: write xp.matmul(a, b)")
         return apply(_OPERATORS.get(name, name), tuple(reversed(args)) if swapped else tuple(args), kwargs or {})
 
@@ -330,6 +330,15 @@ def _permute_dims(name: str, family: Family, u: Bundle, /, axes: Any) -> Array:
     return _plain(name, (u.array, (0, *(a % u.ndim + 1 for a in axes))), {})
 
 
+def _moveaxis(name: str, family: Family, u: Bundle, /, source: Any, destination: Any) -> Array:
+    return _plain(name, (u.array, _shifted(source, u.ndim), _shifted(destination, u.ndim)), {})
+
+
+def _vecdot(name: str, family: Family, u: Any, v: Any, /, *, axis: int = -1) -> Array | None:
+    # The axis counts from behind in both, which need not have as many in front.
+    return _elementwise(name, family, u, v, axis=axis) if axis < 0 else None
+
+
 def _joined(name: str, family: Family, arrays: Any, /, *, axis: Any = 0) -> Array | None:
     if axis is None:
         return None
@@ -382,8 +391,10 @@ _RULES: dict[str, Callable[..., Array | None]] = {
     "expand_dims": _expand_dims,
     "getitem": _getitem,
     "matmul": _matmul,
+    "moveaxis": _moveaxis,
     "permute_dims": _permute_dims,
     "reshape": _reshape,
+    "vecdot": _vecdot,
     "where": _where,
 }
 """Operation → the stack of the results, or None where it goes direction by direction."""
