@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,14 +33,17 @@ def _draw(kind: str, shape: Sequence[int], rng: torch.Generator, dtype: torch.dt
     return (2 * torch.randint(0, 2, list(shape), **where) - 1).to(device, dtype)
 
 
-# The tag keeps two draws two, and one from being made again for the backward pass.
+# The tag keeps a draw from being made again for the backward pass, and ``place``, a number of each place in the code
+# that is compiled, keeps two of one shape from being taken for one.
 @torch.library.custom_op("ntaylor::draw", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
-def _compiled_draw(kind: str, shape: Sequence[int], rng: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _compiled_draw(
+    kind: str, shape: Sequence[int], rng: int, place: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     return _draw(kind, shape, _COMPILED_WITH[rng], dtype, device)
 
 
 @_compiled_draw.register_fake
-def _(kind: str, shape: Sequence[int], rng: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _(kind: str, shape: Sequence[int], rng: int, place: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     if kind == "choose":
         return torch.empty(shape[1:], dtype=torch.int64, device=device)
     return torch.empty(shape, dtype=dtype, device=device)
@@ -50,7 +54,15 @@ def _number(rng: torch.Generator) -> int:
     return id(rng)
 
 
+_PLACES = itertools.count()
+
+
+def _place() -> int:
+    return next(_PLACES)
+
+
 _number._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_place._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class TorchDraws(Draws):
@@ -63,7 +75,7 @@ class TorchDraws(Draws):
 
     def _drawn(self, kind: str, shape: tuple[int, ...], like: Array) -> Array:
         if torch.compiler.is_compiling():
-            return _compiled_draw(kind, shape, _number(self.rng), like.dtype, like.device)
+            return _compiled_draw(kind, shape, _number(self.rng), _place(), like.dtype, like.device)
         return _draw(kind, shape, self.rng, like.dtype, like.device)
 
     def choose(self, n: int, count: int, like: Array) -> Array:
