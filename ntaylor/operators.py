@@ -375,6 +375,8 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _exact(number: Any) -> Fraction:
+    if is_array(number):
+        adapter_for(number)  # loading it makes known what hides its values
     # What is differentiated or traced is no constant, and would silently become one.
     constant = is_array(number) and not getattr(number, "requires_grad", False) and not hides_values(number)
     if constant and getattr(number, "ndim", 1) == 0 and hasattr(number, "item"):
@@ -512,6 +514,8 @@ def weighted_laplacian(matrix: Any) -> Operator:
     """
     if callable(matrix):
         return Operator({Term(form=Form(matrix)): Fraction(1)})
+    if is_array(matrix):
+        adapter_for(matrix)
     if is_array(matrix) and (
         getattr(matrix, "requires_grad", False) or hides_values(matrix) or hasattr(matrix, "_like")
     ):

@@ -366,6 +366,8 @@ def test_torch_generators():
         laplacian().estimate(net, x, samples=2, rng=torch.zeros(2))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by Dynamo itself
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["sparse", "gaussian"])
 def test_torch_compile(kind):
     """In one graph, forward and backward: the generator moves on at every call, as it does without."""
