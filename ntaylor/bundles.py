@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ntaylor.array_object import ArrayObject, Namespace, apply, function_of, objects_in, unwrapped_namespace
 from ntaylor.dispatch import Adapter, adapter_for, serve
-from ntaylor.namespace import MissingRule, is_array, special
+from ntaylor.namespace import MissingRule, hides_values, is_array, special
 from ntaylor.series import Series, add, operator_of
 
 __all__ = ["Bundle", "Family", "Total", "collapsed", "through"]
@@ -46,7 +46,8 @@ class Family(NamedTuple):
         xp = unwrapped_namespace([stack])
         if self.weights is None:
             return xp.sum(stack, axis=0)
-        return xp.reshape(self.weights @ xp.reshape(stack, (self.size, -1)), tuple(stack.shape[1:]))
+        weights = self.weights if self.weights.dtype == stack.dtype else xp.astype(self.weights, stack.dtype)
+        return xp.reshape(weights @ xp.reshape(stack, (self.size, -1)), tuple(stack.shape[1:]))
 
 
 _OPERATORS = {"sub": "subtract", "mul": "multiply", "truediv": "divide"}
@@ -91,7 +92,7 @@ class _Along(ArrayObject):
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # For torch.compile, to which an operator with a tensor on either side is an operation on tensors.
         name, swapped = operator_of(function)
-        if name == "matmul":
+        if name == "matmul" and any(is_array(a) and hides_values(a) for a in args if not isinstance(a, _Along)):
             raise MissingRule("torch.compile swaps the operands of @ with coefficients of ours: write xp.matmul(a, b)")
         return apply(_OPERATORS.get(name, name), tuple(reversed(args)) if swapped else tuple(args), kwargs or {})
 
@@ -352,6 +353,15 @@ def _permute_dims(name: str, family: Family, u: Bundle, /, axes: Any) -> Array:
     return _plain(name, (u.array, (0, *(a % u.ndim + 1 for a in axes))), {})
 
 
+def _moveaxis(name: str, family: Family, u: Bundle, /, source: Any, destination: Any) -> Array:
+    return _plain(name, (u.array, _shifted(source, u.ndim), _shifted(destination, u.ndim)), {})
+
+
+def _vecdot(name: str, family: Family, u: Any, v: Any, /, *, axis: int = -1) -> Array | None:
+    # The axis counts from behind in both, which need not have as many in front.
+    return _elementwise(name, family, u, v, axis=axis) if axis < 0 else None
+
+
 def _joined(name: str, family: Family, arrays: Any, /, *, axis: Any = 0) -> Array | None:
     if axis is None:
         return None
@@ -404,8 +414,10 @@ _RULES: dict[str, Callable[..., Array | None]] = {
     "expand_dims": _expand_dims,
     "getitem": _getitem,
     "matmul": _matmul,
+    "moveaxis": _moveaxis,
     "permute_dims": _permute_dims,
     "reshape": _reshape,
+    "vecdot": _vecdot,
     "where": _where,
 }
 """Operation → the stack of the results, or None where it goes direction by direction."""

@@ -14,9 +14,10 @@ import numpy
 
 from ntaylor import operators, pushing
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.directions import Coordinates, Fields, of_integers
-from ntaylor.namespace import check_order, check_same_dtype, check_same_kind, describe, device, is_array
-from ntaylor.operators import _points
+from ntaylor.differentiate import derivatives
+from ntaylor.directions import Coordinates, of_integers
+from ntaylor.namespace import check_order, check_same_dtype, check_same_kind, describe, device, hides_values, is_array
+from ntaylor.operators import _points, _whole
 from ntaylor.power_sums import family
 
 __all__ = [
@@ -33,6 +34,19 @@ __all__ = [
 
 Array = Any
 
+_LAPLACIAN, _BIHARMONIC = operators.laplacian(), operators.biharmonic()
+_PARTIALS: dict[tuple[int, ...], operators.Operator] = {}
+
+
+def _prepare(alpha: tuple[int, ...]) -> bool:
+    """Keep the operator of a multi-index, with its plan. Apart, for torch.compile does not follow how it is made."""
+    if alpha not in _PARTIALS:
+        _PARTIALS[alpha] = operators.partial(alpha)
+    return True
+
+
+_prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
 
 def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
     """∂^α f at x, of the shape of f(x), with a multi-index α of one order a coordinate, such as (2, 0, 1).
@@ -43,7 +57,11 @@ def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
     >>> nt.partial(lambda x: x[:, 0] ** 2 * x[:, 1] ** 3, np.asarray([[1.0, 2.0]]), (2, 1))   # 6 x_1²
     array([24.])
     """
-    return operators.partial(alpha)(f, x)
+    if not isinstance(alpha, (tuple, list)):
+        return operators.partial(alpha)(f, x)
+    alpha = tuple(_whole("an order in alpha", a) for a in alpha)
+    _prepare(alpha)
+    return _PARTIALS[alpha](f, x)
 
 
 def laplacian(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
@@ -51,12 +69,12 @@ def laplacian(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_di
 
     Of an ``nt.MLP``, however many coordinates it takes, no more jets than its first layer has outputs.
     """
-    return operators.laplacian()(f, x, method=method, max_directions=max_directions)
+    return _LAPLACIAN(f, x, method=method, max_directions=max_directions)
 
 
 def biharmonic(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
     """Δ²f at x, of the shape of f(x)."""
-    return operators.biharmonic()(f, x, method=method, max_directions=max_directions)
+    return _BIHARMONIC(f, x, method=method, max_directions=max_directions)
 
 
 def gradient(f: Callable[[Any], Any], x: Array) -> Array:
@@ -109,22 +127,15 @@ def hessian(f: Callable[[Any], Any], x: Array) -> Array:
 def hessian_product(f: Callable[[Any], Any], x: Array, v: Array) -> Array:
     """Σ_j ∂²f/∂x_i∂x_j v_j at x, shape (\\*f(x).shape, d), with v that broadcasts to x.
 
-    From (D²_{e_i+v} − D²_{e_i−v})/4, 2 d jets that share one primal. Where a gradient by x is at hand, as in torch
-    and JAX, the gradient of ``nt.derivatives(f, x, 1, v)[1]`` is one pass back instead.
+    The d derivatives of the one along v, by jets of jets. Where a gradient by x is at hand, as in torch and JAX, that
+    of ``nt.derivatives(f, x, 1, v)[1]`` is one pass back instead.
     """
     x = _points(f, x)
     if not is_array(v):
         raise TypeError(f"v must be an array like x, got {describe(v)}")
     check_same_kind(x=x, v=v)
     check_same_dtype(x=x, v=v)
-    xp, d = unwrapped_namespace([x]), x.shape[-1]
-    unit = Coordinates(range(d)).stack(x)
-    v = xp.broadcast_to(v, x.shape)
-    stack = xp.concat([unit + v, unit - v])
-    value, _, second = pushing.along(f, x, Fields(stack), 2)
-    if second is None:
-        return xp.broadcast_to((value * 0)[..., None], (*value.shape, d))
-    return xp.moveaxis(second[:d, ...] - second[d:, ...], 0, -1) / 2
+    return gradient(lambda u: derivatives(f, u, 1, v)[1, ...], x)
 
 
 def derivative_tensor(f: Callable[[Any], Any], x: Array, order: int) -> Array:
@@ -147,7 +158,7 @@ def derivative_tensor(f: Callable[[Any], Any], x: Array, order: int) -> Array:
     matrix = numpy.asarray([[float(w) for w in weights[m]] for m in monomials]) * float(math.factorial(order))
     row = {m: i for i, m in enumerate(monomials)}
     places = [row[tuple(sorted(index))] for index in numpy.ndindex(*(d,) * order)]
-    here = device(value)
+    here = None if hides_values(value) else device(value)
     combined = xp.asarray(matrix, dtype=top.dtype, device=here) @ xp.reshape(top, (top.shape[0], -1))
     spread = xp.take(combined, xp.asarray(places, device=here), axis=0)
     return xp.reshape(xp.moveaxis(spread, 0, -1), (*value.shape, *(d,) * order))

@@ -17,7 +17,7 @@ from ntaylor.bundles import Bundle, Family
 from ntaylor.differentiate import pushed
 from ntaylor.directions import Coordinates, Directions, Fields, Itself
 from ntaylor.jets import Jet
-from ntaylor.namespace import array_namespace, describe
+from ntaylor.namespace import array_namespace, describe, device, hides_values
 
 __all__ = ["HardConstraint", "Radial"]
 
@@ -116,38 +116,53 @@ class HardConstraint:
         product = of(self.factor) * of(self.network)
         return product if self.term is None else product + of(self.term)  # type: ignore[no-any-return]
 
-    def quadratic(self, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array]:
+    def quadratic(
+        self, x: Array, directions: Directions, weights: Any, max_directions: int | None = None
+    ) -> tuple[Array, Array]:
         """As :func:`pushing.quadratic`: L(aN + b) = a LN + 2 D_g N + N La + Lb, g = Σ_r ω_r (D_{v_r} a) v_r."""
-        value, second = pushing.quadratic(self.network, x, directions, weights)
-        a, scale, along, of_a = _first_and_second(self.factor, x, directions, weights)
+        value, second = pushing.quadratic(self.network, x, directions, weights, max_directions)
+        a, scale, along, of_a = _first_and_second(self.factor, x, directions, weights, max_directions)
         slope = pushing.along(self.network, x, along, 1)[1]
         result = a * second + value * of_a
         if slope is not None:
             result = result + 2 * scale * slope[0, ...]
         total = a * value
         if self.term is not None:
-            b, _, _, of_b = _first_and_second(self.term, x, directions, weights)
+            b, _, _, of_b = _first_and_second(self.term, x, directions, weights, max_directions)
             total, result = total + b, result + of_b
         return total, result
 
 
-def _first_and_second(f: Any, x: Array, directions: Directions, weights: Any) -> tuple[Array, Any, Directions, Array]:
+def _first_and_second(
+    f: Any, x: Array, directions: Directions, weights: Any, max_directions: int | None
+) -> tuple[Array, Any, Directions, Array]:
     """(f, c, v, Σ_r ω_r D²_{v_r} f) with one direction v a point and a factor c: c v = Σ_r ω_r (D_{v_r} f) v_r."""
-    xp = array_namespace(x)
     whole = isinstance(directions, Coordinates) and directions.indices == range(x.shape[-1]) and weights is None
     if isinstance(f, Radial) and whole:
         value, scale, second = f.slope_and_laplacian(x)
         return value, scale, Itself(), second
+    count = directions.count
+    size = max_directions or count
+    value, gradient, total = None, 0.0, 0.0
+    for start in range(0, count, size):
+        part = directions if size >= count else directions.part(start, min(start + size, count))
+        value, g, second = _of_part(f, x, part, None if weights is None else weights[start : start + size])
+        gradient, total = gradient + g, total + second
+    return value, 1.0, Fields(gradient[None, ...]), total  # type: ignore[index]
+
+
+def _of_part(f: Any, x: Array, directions: Directions, weights: Any) -> tuple[Array, Array, Array]:
+    """(f, Σ_r ω_r (D_{v_r} f) v_r (\\*batch, d), Σ_r ω_r D²_{v_r} f)."""
+    xp, here = array_namespace(x), None if hides_values(x) else device(x)
     value, first, second = pushing.along(f, x, directions, 2)
-    zero = xp.zeros((1,) * (value.ndim + 1), dtype=x.dtype)
+    zero = xp.zeros((1,) * (value.ndim + 1), dtype=x.dtype, device=here)
     first, second = (zero if c is None else c for c in (first, second))
     if weights is not None:
-        w = xp.reshape(xp.asarray(weights, dtype=x.dtype), (-1, *(1,) * value.ndim))
+        w = xp.reshape(xp.asarray(weights, dtype=x.dtype, device=here), (-1, *(1,) * value.ndim))
         first, second = first * w, second * w
     if tuple(value.shape[-1:]) != (1,) or value.ndim != x.ndim:
         raise ValueError(
             f"the factor and the term of a HardConstraint give one number a point, shape {(*x.shape[:-1], 1)}, where a "
             f"second-order operator is compressed; got {tuple(value.shape)}: end them with keepdims=True"
         )
-    g = xp.sum(first * directions.stack(x), axis=0)
-    return value, 1.0, Fields(g[None, ...]), 2 * xp.sum(second, axis=0)
+    return value, xp.sum(first * directions.stack(x), axis=0), 2 * xp.sum(second, axis=0)

@@ -212,7 +212,9 @@ class Draws:
 
 def draws_for(rng: Any) -> Draws:
     """The draws of a generator, or of NumPy's with an integer seed. TypeError for anything else."""
-    if isinstance(rng, int) and not isinstance(rng, bool):
+    if isinstance(rng, (int, numpy.integer)) and not isinstance(rng, bool):
+        if rng < 0:
+            raise ValueError(f"an integer seed must be >= 0, got {rng}")
         rng = numpy.random.default_rng(rng)
     if isinstance(rng, numpy.random.Generator):
         return Draws(rng)

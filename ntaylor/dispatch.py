@@ -118,7 +118,8 @@ _homes: dict[type, str] = {}
 
 def serve(kind: type, adapter: Adapter) -> None:
     """Let ``adapter`` serve arrays of type ``kind`` (for array types that live in one process only)."""
-    _served[kind] = adapter
+    # Found at once: what a compiler meets in the middle of its work must be there when it begins.
+    _served[kind] = _found[kind] = adapter
     _homes.clear()
 
 

@@ -18,13 +18,14 @@ from ntaylor import pushing
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, Draws, Fields, Rows
 from ntaylor.namespace import array_namespace, device, hides_values
-from ntaylor.plans import Plan, Step, Sum, Term, Terms, apply, factor_value, make_plan
+from ntaylor.plans import Plan, Step, Sum, Term, Terms, apply, factor_value
 
-__all__ = ["KINDS", "Estimate", "estimate"]
+__all__ = ["KINDS", "VECTORS", "Estimate", "estimate", "split"]
 
 Array = Any
 
-KINDS = ("sparse", "stratified", "rademacher", "gaussian")
+VECTORS = ("rademacher", "gaussian")
+KINDS = ("sparse", "stratified", *VECTORS)
 
 
 class Estimate(NamedTuple):
@@ -39,7 +40,8 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    terms: Terms,
+    plan: Plan,
+    random: Sequence[tuple[Term, Fraction]],
     f: Callable[..., Any],
     x: Array,
     samples: int,
@@ -48,17 +50,17 @@ def estimate(
     sets: int,
     standard_error: bool,
 ) -> Estimate:
-    """See :meth:`ntaylor.operators.Operator.estimate`, which has checked the arguments."""
+    """See :meth:`ntaylor.operators.Operator.estimate`, which has checked the arguments.
+
+    ``random`` are the terms that random vectors estimate, of :func:`split`; the plan is that of the others.
+    """
     dimension = x.shape[-1]
     run = _Run(f, x, samples, draws, sets, standard_error)
-    if kind in ("rademacher", "gaussian"):
-        rest = run.vectors(terms, kind)
-        plan = make_plan([rest], dimension)
-        steps: Sequence[Step] = ()
+    if kind in VECTORS:
+        run.vectors(random, kind)
         if plan.steps or plan.values:
             run.exact(plan)
     else:
-        plan = make_plan([terms], dimension)
         steps = [s for s in plan.steps if s.count(dimension) > samples]
         few = tuple(s for s in plan.steps if s.count(dimension) <= samples)
         if few or plan.values:
@@ -124,12 +126,14 @@ class _Run:
         sizes = numpy.diff(bounds)
         xp = self.xp
         numbers = self.draws.uniform((2, strata), self.x)
-        size, low = (xp.asarray(a.astype(numpy.float64), dtype=self.x.dtype) for a in (sizes, bounds[:-1]))
+        here = None if hides_values(self.x) else device(self.x)
+        size = xp.asarray(sizes.astype(numpy.float64), dtype=self.x.dtype, device=here)
+        low = xp.asarray(bounds[:-1], device=here)
         first = xp.minimum(xp.floor(numbers[0, :] * size), size - 1)
         second = xp.minimum(xp.floor(numbers[1, :] * (size - 1)), size - 2)
         second = xp.where(second >= first, second + 1, second)
-        chosen = xp.concat([low + first, low + second])
-        return xp.astype(chosen, xp.int64), sizes
+        # Added as integers: float32 knows those up to 2^24 only.
+        return xp.concat([low + xp.astype(c, low.dtype) for c in (first, second)]), sizes
 
     def _sampled(
         self,
@@ -184,24 +188,20 @@ class _Run:
 
     # --- random vectors ---
 
-    def vectors(self, terms: Terms, kind: str) -> dict[Term, Fraction]:
-        """Terms Δ^p and forms from random vectors v, (11.3) and (11.4); what is left is returned."""
-        random: dict[Term, Fraction] = {}
-        rest: dict[Term, Fraction] = {}
-        for term, number in terms.items():
-            (random if _has_mean(term, kind) else rest)[term] = number
-        laplacians = {t: c for t, c in random.items() if t.form is None}
-        order = 2 * max((t.laplacians for t in laplacians), default=0)
+    def vectors(self, terms: Sequence[tuple[Term, Fraction]], kind: str) -> None:
+        """Terms Δ^p and forms from random vectors v, (11.3) and (11.4)."""
+        laplacians = [(t, c) for t, c in terms if t.form is None]
+        order = 2 * max([0, *[t.laplacians for t, _ in laplacians]])
         for i in range(self.sets):
             draw = self.draws.signs if kind == "rademacher" else self.draws.normal
             if laplacians:
                 rows = draw((self.samples, self.x.shape[-1]), self.x)
                 shares = [
                     (Sum(0, 2 * t.laplacians, t.factors, ()), float(c) / _odd_factorial(t.laplacians))
-                    for t, c in laplacians.items()
+                    for t, c in laplacians
                 ]
                 self._averaged(i, Rows(rows), order, shares)
-            for t, c in random.items():
+            for t, c in terms:
                 if t.form is not None:
                     directions, signs = t.form.directions(self.x)
                     if any(s < 0 for s in signs or ()):
@@ -214,7 +214,6 @@ class _Run:
                     flat = self.xp.reshape(stack, (stack.shape[0], -1))
                     vectors = self.xp.reshape(mixing @ flat, (self.samples, *stack.shape[1:]))
                     self._averaged(i, Fields(vectors), 2, [(Sum(0, 2, t.factors, ()), float(c))])
-        return rest
 
     def _averaged(self, i: int, directions: Directions, order: int, shares: list[tuple[Sum, float]]) -> None:
         xp, count = self.xp, self.samples
@@ -235,6 +234,12 @@ class _Run:
         if each is not None:
             mean = xp.mean(each, axis=0)
             self._add(i, mean, _variance(xp, each, mean) / count if self.errors else None)
+
+
+def split(terms: Terms, kind: str) -> tuple[dict[Term, Fraction], dict[Term, Fraction]]:
+    """The terms that random vectors of a kind estimate, and the others."""
+    random = {t: c for t, c in terms.items() if _has_mean(t, kind)}
+    return random, {t: c for t, c in terms.items() if t not in random}
 
 
 def _has_mean(term: Term, kind: str) -> bool:
@@ -278,7 +283,8 @@ def _strata(xp: Any, each: Array, sizes: Any, errors: bool) -> tuple[Array, Arra
     strata = len(sizes)
     first, second = each[:strata, ...], each[strata:, ...]
     shape = (-1, *(1,) * (each.ndim - 1))
-    size = xp.reshape(xp.asarray(sizes.astype(numpy.float64), dtype=each.dtype), shape)
+    here = None if hides_values(each) else device(each)
+    size = xp.reshape(xp.asarray(sizes.astype(numpy.float64), dtype=each.dtype, device=here), shape)
     value = xp.sum(size * (first + second) / 2, axis=0)
     if not errors:
         return value, None

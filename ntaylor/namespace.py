@@ -162,7 +162,10 @@ def array_namespace(*arrays: Array) -> Any:
 def device(array: Array) -> Any:
     """The device that ``array`` is on, as its library names it."""
     library = _LIBRARIES.get(type(array))
-    return array_api_compat.device(array) if library is None else library.device(array)
+    if library is not None:
+        return library.device(array)
+    inner = getattr(array, "_like", None)  # of a jet or a variable: what counts is the array inside
+    return array_api_compat.device(array) if inner is None else device(inner)
 
 
 def to_device(array: Array, where: Any) -> Array:

@@ -18,6 +18,7 @@ is computed is its :class:`~ntaylor.plans.Plan`: directions, orders and weights,
 
 from __future__ import annotations
 
+import itertools
 import numbers
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +30,9 @@ import numpy
 from ntaylor.constraints import HardConstraint, Radial
 from ntaylor.directions import draws_for
 from ntaylor.dispatch import adapter_for
-from ntaylor.estimates import KINDS, Estimate
+from ntaylor.estimates import KINDS, VECTORS, Estimate, split
 from ntaylor.estimates import estimate as _estimate
-from ntaylor.namespace import as_floating, describe, is_array
+from ntaylor.namespace import as_floating, describe, hides_values, is_array
 from ntaylor.plans import METHODS, Factor, Form, Plan, Term, apply, make_plan
 
 __all__ = [
@@ -61,7 +62,8 @@ class Operator:
     def __init__(self, terms: Mapping[Term, Fraction], dimension: int | None = None):
         self.terms = {term: number for term, number in terms.items() if number}
         self.dimension = dimension
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[tuple[Any, ...], Any] = {}
+        self._number = next(_NUMBERS)
         coordinates = [i for term in self.terms for monomial in _monomials(term) for i in monomial]
         self._highest = max([-1, *coordinates])
 
@@ -69,23 +71,33 @@ class Operator:
 
     def __add__(self, other: Any) -> Operator:
         if not isinstance(other, Operator):
-            return NotImplemented
+            if isinstance(other, int) and other == 0:
+                return self  # where sum(…) begins
+            raise TypeError(
+                f"an operator and {_a(other)} were added: for a multiple of f itself write "
+                "3 * identity(), and a source term is subtracted from what L(f, x) returns"
+            )
         terms = dict(self.terms)
         for term, number in other.terms.items():
             terms[term] = terms.get(term, Fraction(0)) + number
         return Operator(terms, _one_dimension(self, other))
 
+    __radd__ = __add__
+
     def __neg__(self) -> Operator:
         return Operator({term: -number for term, number in self.terms.items()}, self.dimension)
 
     def __sub__(self, other: Any) -> Operator:
-        return self + -other if isinstance(other, Operator) else NotImplemented
+        return self + (-other if isinstance(other, Operator) else other)
+
+    def __rsub__(self, other: Any) -> Operator:
+        return (-self).__add__(other)
 
     def __rmul__(self, other: Any) -> Operator:
         if isinstance(other, Operator):
             return NotImplemented
         if callable(other):
-            factor = Factor(other)
+            factor = Factor(_hashable(other))
             terms = {t._replace(factors=(factor, *t.factors)): c for t, c in self.terms.items()}
             return Operator(terms, self.dimension)
         number = _exact(other)
@@ -93,9 +105,14 @@ class Operator:
 
     def __mul__(self, other: Any) -> Operator:
         raise TypeError(
-            f"an operator was multiplied on the right by a {type(other).__name__}: write a number or a function of x "
-            "on its left, 3 * D(0), and the composition of operators as L @ M"
+            f"an operator was multiplied on the right by {_a(other)}: write a number or a function of x on its left, "
+            "3 * D(0), and the composition of operators as L @ M"
         )
+
+    def __truediv__(self, other: Any) -> Operator:
+        if isinstance(other, Operator) or callable(other):
+            raise TypeError(f"an operator was divided by {_a(other)}: only by a number, or write (lambda x: …) * L")
+        return _reciprocal(other) * self
 
     def __matmul__(self, other: Any) -> Operator:
         if not isinstance(other, Operator):
@@ -121,6 +138,9 @@ class Operator:
     def __hash__(self) -> int:
         return hash((frozenset(self.terms.items()), self.dimension))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Operator, (self.terms, self.dimension)
+
     def __repr__(self) -> str:
         return f"Operator({' + '.join(map(_written, self.terms.items())) or '0'})"
 
@@ -132,10 +152,7 @@ class Operator:
         ``dimension`` may be left out if the operator has one, or names its coordinates: then it is the least that has
         them all. Raises ValueError where the two do not agree, or nothing tells the dimension.
         """
-        known = self._dimension(dimension)
-        if known not in self._plans:
-            self._plans[known] = make_plan([self.terms], known)
-        return self._plans[known]
+        return _plan(self._dimension(dimension), self)
 
     def __call__(
         self, f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None
@@ -151,10 +168,15 @@ class Operator:
             "compressed" replaces the directions of a second-order operator, after a network's first layer, by as many
             as it has outputs; "auto" is the last of these that applies. All are exact, to rounding.
         max_directions:
-            push at most so many at once, which bounds the memory that is not kept for a gradient.
+            push at most so many at once, with any method, which bounds the memory that is not kept for a gradient.
+
+        Of a network and of a :class:`HardConstraint` of one, coordinate directions are never made into vectors. Other
+        functions are called with the vectors of all directions, (directions, \\*batch, d) numbers: where d is large,
+        ``max_directions`` bounds that. Second derivatives by the parameters of a first layer whose columns are linearly
+        dependent are not defined through "compressed"; "collapsed" has them.
 
         Raises TypeError for integer or mixed arrays, ValueError for a dimension that does not fit, for an unknown
-        method, and for "compressed" where f does not begin with a dense layer.
+        method, and for "compressed" where f does not begin with a dense layer or no part is of second order.
         """
         (result,) = jointly((self,), f, x, method=method, max_directions=max_directions)
         return result
@@ -190,7 +212,7 @@ class Operator:
         for this operator, TypeError for a generator that is none, or one whose draws a compiler would fix.
         """
         x = _points(f, x)
-        self._dimension(int(x.shape[-1]))
+        dimension = self._dimension(int(x.shape[-1]))
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
         samples = _whole("samples", samples)
@@ -201,8 +223,15 @@ class Operator:
                 f"samples must be at least {least}{', and even for strata' * (kind == 'stratified')}, and sets at "
                 f"least 1; got samples={samples}, sets={sets}"
             )
+        if hides_values(x) and isinstance(rng, (int, numpy.integer)):
+            raise TypeError(
+                "an integer seed gives what is compiled the same numbers at every call: pass a generator of the "
+                "library's own, such as rng=jax.random.key(0), as an argument of what is compiled"
+            )
         draws = draws_for(rng)
-        if kind in ("rademacher", "gaussian"):
+        _check_generator(rng, x)
+        chance = kind if kind in VECTORS else ""
+        if chance:
             wrong = [t for t in self.terms if t.laplacians > 1 and not t.monomial and kind == "rademacher"]
             random = [t for t in self.terms if not t.monomial and (t.laplacians or t.form is not None)]
             if wrong or not random:
@@ -211,7 +240,9 @@ class Operator:
                     f"kind={kind!r} is for Laplacians and forms Σ C_ij ∂_i ∂_j{powers}; this operator is {self!r}: "
                     "pass kind='sparse', which is for all"
                 )
-        return _estimate(self.terms, f, x, samples, draws, kind, sets, standard_error)
+        _prepare(chance, dimension, self)
+        plan, terms = self._plans[_key(chance, dimension, (self,))]
+        return _estimate(plan, terms, f, x, samples, draws, kind, sets, standard_error)
 
     def _dimension(self, of_points: int | None) -> int:
         known: int | None = self.dimension if of_points is None else of_points
@@ -231,6 +262,87 @@ class Operator:
                 f"coordinate{'s' * (known != 1)}, counted from 0: pass points of shape (batch, {highest + 1})"
             )
         return int(known)
+
+
+_NUMBERS = itertools.count()
+_KEPT = 32
+"""So many plans an operator keeps, one a dimension and one for each set of others with which it was applied."""
+
+
+def _prepare(kind: str, dimension: int, *operators: Operator) -> bool:
+    """Make the plan that is looked up next: of several operators, or for a kind of estimate of one."""
+    plans, key = operators[0]._plans, _key(kind, dimension, operators)
+    if key not in plans:
+        if len(plans) >= _KEPT:
+            plans.clear()
+        if kind in VECTORS:
+            random, rest = split(operators[0].terms, kind)
+            plans[key] = make_plan([rest], dimension), tuple(random.items())
+        else:
+            plans[key] = make_plan([L.terms for L in operators], dimension), ()
+    return True
+
+
+# Fractions and their identities are not for torch.compile to follow, what they came to is.
+_prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _key(kind: str, dimension: int, operators: Sequence[Operator]) -> tuple[Any, ...]:
+    return (kind, dimension, *[L._number for L in operators])
+
+
+def _plan(dimension: int, *operators: Operator) -> Plan:
+    _prepare("", dimension, *operators)
+    plan: Plan = operators[0]._plans[_key("", dimension, operators)][0]
+    return plan
+
+
+class _ByIdentity:
+    """A function that has no hash of its own, such as a dataclass of arrays."""
+
+    def __init__(self, function: Callable[[Any], Any]):
+        self.function = function
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, x: Any) -> Any:
+        return self.function(x)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.function is other.function
+
+    def __hash__(self) -> int:
+        return id(self.function)
+
+
+def _hashable(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    try:
+        hash(function)
+    except TypeError:
+        return _ByIdentity(function)
+    return function
+
+
+def _a(value: Any) -> str:
+    name = type(value).__name__
+    return f"a{'n' * (name[0] in 'aeiouAEIOU')} {name}"
+
+
+def _reciprocal(number: Any) -> Fraction:
+    exact = _exact(number)
+    if not exact:
+        raise ZeroDivisionError("an operator was divided by 0")
+    return 1 / exact
+
+
+def _check_generator(rng: Any, x: Any) -> None:
+    """TypeError for a generator of a library that is neither NumPy nor that of x."""
+    while hasattr(x, "_like"):  # a jet or a variable: what counts is the array inside
+        x = x._like
+    if not isinstance(rng, (int, numpy.integer, numpy.random.Generator)) and adapter_for(rng) is not adapter_for(x):
+        raise TypeError(
+            f"rng is a {describe(rng)}, x is a {describe(x)}: pass an integer seed, numpy.random.default_rng(0) or a "
+            "generator of the library of x"
+        )
 
 
 def _monomials(term: Term) -> list[tuple[int, ...]]:
@@ -263,8 +375,12 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _exact(number: Any) -> Fraction:
-    if is_array(number) and getattr(number, "ndim", 1) == 0:
-        number = number.item() if hasattr(number, "item") else number
+    if is_array(number):
+        adapter_for(number)  # loading it makes known what hides its values
+    # What is differentiated or traced is no constant, and would silently become one.
+    constant = is_array(number) and not getattr(number, "requires_grad", False) and not hides_values(number)
+    if constant and getattr(number, "ndim", 1) == 0 and hasattr(number, "item"):
+        number = number.item()
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(
             f"an operator is multiplied by a real number or a function of x, got {describe(number)}: for a coefficient "
@@ -398,6 +514,15 @@ def weighted_laplacian(matrix: Any) -> Operator:
     """
     if callable(matrix):
         return Operator({Term(form=Form(matrix)): Fraction(1)})
+    if is_array(matrix):
+        adapter_for(matrix)
+    if is_array(matrix) and (
+        getattr(matrix, "requires_grad", False) or hides_values(matrix) or hasattr(matrix, "_like")
+    ):
+        raise TypeError(
+            f"weighted_laplacian takes a constant matrix, or a function of x; got {describe(matrix)} that is "
+            "differentiated or traced: pass lambda x: matrix, of shape (*batch, d, d) or (d, d)"
+        )
     values = numpy.asarray(matrix.tolist() if hasattr(matrix, "tolist") else matrix, dtype=numpy.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or not numpy.isfinite(values).all():
         raise ValueError(f"weighted_laplacian takes a square matrix of finite numbers; got shape {values.shape}")
@@ -427,11 +552,11 @@ def jointly(
     if max_directions is not None and _whole("max_directions", max_directions) < 1:
         raise ValueError("max_directions must be at least 1")
     dimension = int(x.shape[-1])
-    if len(operators) == 1:
-        return apply(operators[0].plan(dimension), f, x, method, max_directions)
+    if not operators:
+        return []
     for L in operators:
         L._dimension(dimension)
-    return apply(make_plan([L.terms for L in operators], dimension), f, x, method, max_directions)
+    return apply(_plan(dimension, *operators), f, x, method, max_directions)
 
 
 def _points(f: Any, x: Any) -> Array:

@@ -19,7 +19,7 @@ from ntaylor import pushing
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, Fields, Rows, of_integers
 from ntaylor.linear_forms import Direction, Monomial
-from ntaylor.namespace import array_namespace, device, hides_values
+from ntaylor.namespace import array_namespace, broadcast_shapes, describe, device, hides_values, is_array
 from ntaylor.power_sums import condition, power_sum
 
 __all__ = ["METHODS", "Factor", "Form", "Plan", "Step", "Sum", "Term", "Terms", "apply", "factor_value", "make_plan"]
@@ -41,6 +41,17 @@ class Form:
 
     def __init__(self, matrix: Any):
         self.matrix = matrix
+        self.rows: Any = None
+        self.signs: list[float] = []
+        if not callable(matrix):
+            values, vectors = numpy.linalg.eigh(matrix)
+            kept = numpy.abs(values) > 1e-14 * numpy.abs(values).max(initial=0.0)
+            self.rows = numpy.ascontiguousarray((vectors * numpy.sqrt(numpy.abs(values))).T[kept])
+            self.signs = [float(s) for s in numpy.sign(values[kept])]
+
+    def count(self, dimension: int) -> int:
+        """R, the rank of a constant C."""
+        return dimension if self.varies else len(self.signs)
 
     @property
     def varies(self) -> bool:
@@ -49,14 +60,20 @@ class Form:
 
     def directions(self, x: Array) -> tuple[Directions, list[float]]:
         """v_r and ω_r = ±1 with C = Σ_r ω_r v_r v_rᵀ: of the eigenvectors, or at each point of the Cholesky factor."""
-        xp = array_namespace(x)
-        if self.varies:
-            factor = xp.linalg.cholesky(self.matrix(x))
-            return Fields(xp.moveaxis(factor, -1, 0)), [1.0] * x.shape[-1]
-        values, vectors = numpy.linalg.eigh(self.matrix)
-        kept = numpy.abs(values) > 1e-14 * numpy.abs(values).max(initial=0.0)
-        rows = (vectors * numpy.sqrt(numpy.abs(values))).T[kept]
-        return Rows(rows), [float(s) for s in numpy.sign(values[kept])]
+        if not self.varies:
+            return Rows(self.rows), self.signs
+        matrix = self.matrix(x)
+        d = int(x.shape[-1])
+        if not is_array(matrix) or tuple(matrix.shape[-2:]) != (d, d):
+            raise ValueError(
+                f"the matrix of weighted_laplacian at points of shape {tuple(x.shape)} must be an array "
+                f"{(*x.shape[:-1], d, d)}; the function returned {_what(matrix)}"
+            )
+        xp = array_namespace(matrix)  # of a variable, where it is trained
+        factor = xp.moveaxis(xp.linalg.cholesky(matrix), -1, 0)
+        if factor.ndim == 2:  # the same at all points
+            factor = xp.reshape(factor, (d, *(1,) * (x.ndim - 1), d))
+        return Fields(factor), [1.0] * d
 
 
 class Term(NamedTuple):
@@ -97,7 +114,7 @@ class Step:
 
     def count(self, dimension: int) -> int:
         """R."""
-        return len(self.integers) or self.every or dimension
+        return len(self.integers) or self.every or (dimension if self.form is None else self.form.count(dimension))
 
     def at(self, x: Array) -> tuple[Directions, list[float] | None]:
         """The directions, and weights that multiply those of the sums."""
@@ -139,6 +156,10 @@ class Plan:
         return "\n".join(lines)
 
 
+def _what(value: Any) -> str:
+    return describe(value) if is_array(value) else repr(value)
+
+
 def _times(number: Fraction) -> str:
     return "" if number == 1 else f"{number} · "
 
@@ -163,25 +184,40 @@ _SHOWN = 12
 
 def _described(step: Step, dimension: int) -> list[str]:
     count = step.count(dimension)
-    jets = f"{count} jet{'s' * (count != 1)} of order {step.order}"
+    plain, collapsed = 1 + step.order * count, 2 + (step.order - 1) * count
     tops = [s for s in step.sums if s.degree == step.order]
+    lines = [f"  {count} jet{'s' * (count != 1)} of order {step.order}{' that share f(x)' * (count > 1)}"]
     if len(tops) == 1 and count > 1:
-        plain, collapsed = 1 + step.order * count, 2 + (step.order - 1) * count
-        jets += f" that share f(x), collapsed: {collapsed} arrays are carried, not {plain}"
-    if step.order == 2 and (step.every or step.form) and not (step.form and step.form.varies):
-        jets += "; of a network whose first layer has fewer outputs, as many jets as that has (compressed)"
-    lines = [f"  {jets}; nested reverse mode differentiates {step.order} times, its graph grows as 2^{step.order}"]
+        lines.append(
+            f"    cost: {collapsed} arrays like f(x), order {step.order} carried as its sum (collapsed), not {plain}"
+        )
+    else:
+        lines.append(f"    cost: {plain} arrays like f(x)")
+    if step.order == 2 and len(tops) == 1 and count > 1 and not (step.form and step.form.varies):
+        lines.append("    of a network whose first layer has fewer outputs, as many jets as that has (compressed)")
+    if step.order > 1:
+        lines.append(
+            f"    nested reverse mode instead is {step.order} gradients deep, its graph grows as 2^{step.order}"
+        )
     for s in step.sums:
-        lines.append(f"    {_of_factors(s.factors)}Σ ω D^{s.degree} along")
+        power = "" if s.degree == 1 else f"^{s.degree}"
+        lines.append(
+            f"    {_of_factors(s.factors)}Σ ω D_v{power} f, of {s.degree} derivative{'s' * (s.degree > 1)}, with"
+        )
         if step.every:
-            lines.append(f"      every coordinate, ω = {s.weights[0]}")
+            lines.append(f"      v = every coordinate  ω = {s.weights[0]}")
         elif step.form is not None:
-            kind = "the Cholesky factor's columns at each point" if step.form.varies else "the matrix's eigenvectors"
-            lines.append(f"      {kind}, ω = {'' if s.weights[0] == 1 else s.weights[0]}±1")
+            kind = (
+                "the Cholesky factor's columns at each point"
+                if step.form.varies
+                else "the matrix's scaled eigenvectors"
+            )
+            signs = {sign * float(s.weights[0]) for sign in step.form.signs or [1.0]}
+            lines.append(f"      v = {kind}  ω = {' or '.join(f'{w:g}' for w in sorted(signs, reverse=True))}")
         else:
             used = [(v, w) for v, w in zip(step.integers, s.weights, strict=True) if w]
             width = max(len(_vector(v, dimension)) for v, _ in used[:_SHOWN])
-            lines += [f"      {_vector(v, dimension):<{width}}  ω = {w}" for v, w in used[:_SHOWN]]
+            lines += [f"      v = {_vector(v, dimension):<{width}}  ω = {w}" for v, w in used[:_SHOWN]]
             if len(used) > _SHOWN:
                 lines.append(f"      and {len(used) - _SHOWN} more")
     if step.conditions and max(step.conditions) > 1:
@@ -204,6 +240,8 @@ def make_plan(operators: Sequence[Terms], dimension: int) -> Plan:
         alone = _laplacians_alone(terms, dimension)
         for term, number in terms.items():
             if term.form is not None:
+                if not term.form.count(dimension):
+                    continue
                 sums = (Sum(output, 2, term.factors, (number,)),)
                 steps.append(Step(2, sums, form=term.form))
             elif term in alone:
@@ -279,6 +317,8 @@ def apply(
     """Each operator of the plan, of the shape of f(x). ``x`` is (\\*batch, d)."""
     primal: Any = None
     totals: list[Any] = [None] * plan.outputs
+    if method == "compressed":
+        _check_compressible(plan, f, x)
 
     def add(share: Sum, result: Any) -> None:
         value = result if not share.factors else factor_value(share.factors, x, result) * result
@@ -289,10 +329,11 @@ def apply(
         tops = [s for s in step.sums if s.degree == step.order]
         lower = [s for s in step.sums if s.degree < step.order]
         if _is_compressed(step, tops, f, x, directions, method):
-            weights = _combined(tops[0].weights, signs, directions.count)
-            scale, relative = _scaled(weights)
-            primal, result = pushing.quadratic(f, x, directions, relative)
-            add(tops[0], result * scale)
+            for top in tops:
+                weights = _combined(top.weights, signs, directions.count)
+                scale, relative = _scaled(weights)
+                primal, result = pushing.quadratic(f, x, directions, relative, max_directions)
+                add(top, result * scale)
             if lower:  # first derivatives, along those directions only that they need
                 kept = [r for r in range(directions.count) if any(s.weights[r] for s in lower)]
                 directions = of_integers([step.integers[r] for r in kept], x.shape[-1])
@@ -312,10 +353,24 @@ def apply(
 
 
 def _is_compressed(step: Step, tops: Sequence[Sum], f: Any, x: Array, directions: Directions, method: str) -> bool:
-    if method in ("plain", "collapsed") or step.order != 2 or len(tops) != 1 or not directions.shared:
+    if method in ("plain", "collapsed") or step.order != 2 or not directions.shared:
         return False
     width = pushing.width_of_compression(f, x)
-    return width is not None and (directions.count > width or method == "compressed")
+    # Of several sums over the same directions each is compressed alone.
+    return width is not None and (directions.count > width * len(tops) or method == "compressed")
+
+
+def _check_compressible(plan: Plan, f: Any, x: Array) -> None:
+    if not any(s.order == 2 and not (s.form and s.form.varies) for s in plan.steps):
+        raise ValueError(
+            'method="compressed" is for operators of second order whose directions all points share, this one has no '
+            'such part: pass method="collapsed", or leave it out'
+        )
+    if pushing.width_of_compression(f, x) is None:
+        raise ValueError(
+            'method="compressed" needs an nt.MLP whose first layer is dense, or a HardConstraint of one, and points '
+            f'(batch, d); f is a {type(f).__name__}, x has shape {tuple(x.shape)}: pass "collapsed"'
+        )
 
 
 def _combined(weights: Sequence[Fraction], signs: Sequence[float] | None, count: int) -> list[float]:
@@ -387,8 +442,36 @@ def factor_value(factors: Sequence[Factor], x: Array, like: Array) -> Any:
     product: Any = 1.0
     for function, monomial in factors:
         value = function(x)
-        if monomial:
+        if not is_array(value):
+            if isinstance(value, bool) or not isinstance(value, (int, float, complex)):
+                raise TypeError(
+                    f"a function that an operator is multiplied by must return an array or a number, it returned a "
+                    f"{type(value).__name__}"
+                )
+            value = 0.0 if monomial else value  # a constant
+        elif monomial:
             (value,) = apply(make_plan([{Term(monomial): Fraction(1)}], x.shape[-1]), function, x)
-        product = product * value
-    missing = like.ndim - getattr(product, "ndim", like.ndim)
-    return product if missing <= 0 else product[(..., *(None,) * missing)]
+        product = product * _beside(value, x, like)
+    return product
+
+
+def _beside(value: Any, x: Array, like: Array) -> Any:
+    """A factor's value, to multiply ``like``: (\\*batch,), (\\*batch, 1), of like's shape or a number."""
+    if not is_array(value):
+        return value
+    shape, batch, whole = tuple(value.shape), tuple(x.shape[:-1]), tuple(like.shape)
+    if not shape:
+        # A NumPy number would decide the dtype of a product.
+        return value.item() if isinstance(value, numpy.generic) else value
+    if shape in ((*batch, 1), batch):  # one number a point, whatever f has a point
+        return array_namespace(value).reshape(value, (*batch, *(1,) * (len(whole) - len(batch))))
+    try:
+        fits = broadcast_shapes(shape, whole) == whole
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"a function that an operator is multiplied by returned shape {shape}, f(x) has shape {whole}: it must "
+            f"return one number a point, shape {batch} or {(*batch, 1)}, or broadcast to f(x)"
+        )
+    return value

@@ -17,6 +17,7 @@ from ntaylor.directions import Directions
 from ntaylor.jets import Jet
 from ntaylor.layers import Dense, Scale
 from ntaylor.linalg_transposes import gram_root
+from ntaylor.namespace import check_same_dtype, check_same_kind, device, hides_values
 from ntaylor.networks import MLP, is_network
 
 __all__ = ["along", "jet_along", "quadratic", "width_of_compression"]
@@ -62,7 +63,10 @@ def jet_along(f: Callable[..., Any], x: Array, directions: Directions, family: F
     if opened is None:
         jet = pushed(f, [x, Bundle(directions.stack(x), family)], order)
         if not isinstance(jet, Jet):
-            raise TypeError(f"an operator takes a function that returns one array; it returned a {type(jet).__name__}")
+            raise TypeError(
+                f"an operator takes a function that returns one array, it returned a {type(jet).__name__}: pass "
+                "lambda x: f(x)[0], or what else chooses one"
+            )
         return jet
     value, weight, rest = opened
     return _restored(rest.push([value, Bundle(directions.product(x, weight), family)], order)[0], order)
@@ -84,6 +88,9 @@ def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
     first = layers.pop(0)
     weight = first.parameters["weight"]
     inner = f.point(x)
+    named = {f"net.parameters[{name!r}]": p for name, p in f.parameters.items()}
+    check_same_kind(x=x, **dict(list(named.items())[:1]))
+    check_same_dtype(x=x, **named)
     for scale in scales:
         inner = (inner - scale.shift) * scale.factor
     value = first.push([inner], 0)[0][0]
@@ -108,25 +115,41 @@ def width_of_compression(f: Any, x: Array) -> int | None:
     return None if opened is None else int(opened[1].shape[-1])
 
 
-def quadratic(f: Any, x: Array, directions: Directions, weights: Any = None) -> tuple[Array, Array]:
+def quadratic(
+    f: Any, x: Array, directions: Directions, weights: Any = None, max_directions: int | None = None
+) -> tuple[Array, Array]:
     """(f(x), Σ_r ω_r D²_{v_r} f) with ω_r of ``weights``, numbers (R,) of NumPy, or 1: collapsed and compressed.
 
     Second *derivatives*. Where f begins with a dense layer, or is made of a network that does, the pushed directions
-    V W are replaced by as many as that layer has outputs, for only their Gram matrix matters: (10.3).
+    V W are replaced by as many as that layer has outputs, for only their Gram matrix matters: (10.3). Of those at
+    most ``max_directions`` are pushed at once.
     """
     own = getattr(f, "quadratic", None)
     if own is not None:
-        return own(x, directions, weights)  # type: ignore[no-any-return]
+        return own(x, directions, weights, max_directions)  # type: ignore[no-any-return]
     value, weight, rest = _opened(f, x)  # type: ignore[misc]
     stack, signs = _compressed(directions.product(x, weight), weights)
-    family = Family(stack.shape[0], new_level(), 2, signs, float(sum(signs)) if signs is not None else stack.shape[0])
-    jet = _restored(rest.push([value, Bundle(stack, family)], 2)[0], 2)
-    top = jet._coefficient(2)
-    return jet.primal, jet.primal * 0 if top is None else 2 * top.array
+    xp = unwrapped_namespace([stack])
+    count = int(stack.shape[0])
+    size = max_directions or count
+    primal: Any = None
+    total: Any = None
+    for start in range(0, count, size):
+        part = stack if size >= count else stack[start : start + size, ...]
+        of_part = signs[start : start + size]
+        array = None
+        if any(s < 0 for s in of_part):
+            array = xp.asarray(of_part, dtype=part.dtype, device=None if hides_values(x) else device(x))
+        family = Family(len(of_part), new_level(), 2, array, sum(of_part))
+        jet = _restored(rest.push([value, Bundle(part, family)], 2)[0], 2)
+        primal, top = jet.primal, jet._coefficient(2)
+        if top is not None:
+            total = top.array if total is None else total + top.array
+    return primal, primal * 0 if total is None else 2 * total
 
 
-def _compressed(stack: Array, weights: Any) -> tuple[Array, Any]:
-    """At most 2 h directions (R, 1…, h) with the same Gram matrix, and their signs, None if all are positive."""
+def _compressed(stack: Array, weights: Any) -> tuple[Array, list[float]]:
+    """At most 2 h directions (R, 1…, h) with the same Gram matrix, and their signs."""
     xp = unwrapped_namespace([stack])
     shape = stack.shape
     rows = xp.reshape(stack, (shape[0], shape[-1]))
@@ -137,8 +160,9 @@ def _compressed(stack: Array, weights: Any) -> tuple[Array, Any]:
         for sign in (1.0, -1.0):
             chosen = [r for r, w in enumerate(weights) if w * sign > 0]
             if chosen:
-                index = xp.asarray(chosen, device=stack.device)
-                roots = xp.asarray([abs(float(weights[r])) ** 0.5 for r in chosen], dtype=rows.dtype)
+                here = None if hides_values(stack) else device(stack)
+                index = xp.asarray(chosen, device=here)
+                roots = xp.asarray([abs(float(weights[r])) ** 0.5 for r in chosen], dtype=rows.dtype, device=here)
                 groups.append((xp.take(rows, index, axis=0) * roots[:, None], sign))
     parts, signs = [], []
     for a, sign in groups:
@@ -147,6 +171,4 @@ def _compressed(stack: Array, weights: Any) -> tuple[Array, Any]:
         signs += [sign] * root.shape[0]
     joined = parts[0] if len(parts) == 1 else xp.concat(parts)
     joined = xp.reshape(joined, (joined.shape[0], *shape[1:-1], shape[-1]))
-    if all(s > 0 for s in signs):
-        return joined, None
-    return joined, xp.asarray(signs, dtype=joined.dtype)
+    return joined, signs

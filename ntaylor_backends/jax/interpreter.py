@@ -49,7 +49,9 @@ def push(f: Callable[..., Any], *jets: Jet) -> Any:
         closed, shape = jax.make_jaxpr(lambda *x: f(*x), return_shape=True)(*map(primal, jets))
     except (AttributeError, jax.errors.TracerArrayConversionError):
         return f(*jets)
-    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(shape), _evaluate(closed, jets))
+    # What was known before is NumPy's, and where f returns it JAX's again.
+    results = [jax.numpy.asarray(a) if isinstance(a, numpy.ndarray) else a for a in _evaluate(closed, jets)]
+    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(shape), results)
 
 
 def _evaluate(closed: ClosedJaxpr | Jaxpr, args: Sequence[Any]) -> list[Any]:
