@@ -21,6 +21,7 @@ from ntaylor.array_object import ArrayObject, Namespace, apply, function_of, obj
 from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.namespace import MissingRule, hides_values, is_array, special
 from ntaylor.series import Series, add, operator_of
+from ntaylor.standard import EXTENSIONS
 
 __all__ = ["Bundle", "Family", "Total", "collapsed", "through"]
 
@@ -58,7 +59,7 @@ class _Namespace(Namespace):
 
     def __getattr__(self, name: str) -> Any:
         base = self.__dict__["_base"]
-        if not hasattr(base, name) and not name.startswith("_"):
+        if not (name in EXTENSIONS or name.startswith("_") or hasattr(base, name)):
             return special(base, name)  # which rules apply to primals
         return super().__getattr__(name)
 

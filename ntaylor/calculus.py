@@ -91,7 +91,7 @@ def divergence(f: Callable[[Any], Any], x: Array) -> Array:
     """Σ_i ∂f_i/∂x_i of a vector field f: (\\*batch, d) → (\\*batch, d); shape (\\*batch,)."""
     jacobian = _of_field(f, x, "divergence")
     xp = unwrapped_namespace([jacobian])
-    return xp.linalg.trace(jacobian)
+    return xp.sum(xp.stack([jacobian[..., i, i] for i in range(jacobian.shape[-1])]), axis=0)
 
 
 def curl(f: Callable[[Any], Any], x: Array) -> Array:

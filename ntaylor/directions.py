@@ -65,7 +65,7 @@ class Coordinates(Directions):
     @property
     def count(self) -> int:  # type: ignore[override]
         """How many."""
-        return len(self.indices)
+        return len(self.indices) if isinstance(self.indices, (range, tuple)) else int(self.indices.shape[0])
 
     def _indices(self, x: Array) -> Array:
         if isinstance(self.indices, (range, tuple)):

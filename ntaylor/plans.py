@@ -355,6 +355,8 @@ def apply(
 def _is_compressed(step: Step, tops: Sequence[Sum], f: Any, x: Array, directions: Directions, method: str) -> bool:
     if method in ("plain", "collapsed") or step.order != 2 or not directions.shared:
         return False
+    if method == "auto" and not hasattr(unwrapped_namespace([x]), "linalg"):  # an extension, which a library may lack
+        return False
     width = pushing.width_of_compression(f, x)
     # Of several sums over the same directions each is compressed alone.
     return width is not None and (directions.count > width * len(tops) or method == "compressed")

@@ -135,7 +135,7 @@ def quadratic(
     primal: Any = None
     total: Any = None
     for start in range(0, count, size):
-        part = stack if size >= count else stack[start : start + size, ...]
+        part = stack if size >= count else stack[start : min(start + size, count), ...]
         of_part = signs[start : start + size]
         array = None
         if any(s < 0 for s in of_part):
