@@ -489,9 +489,18 @@ def partial(alpha: Sequence[int]) -> Operator:
     return Operator({Term(monomial): Fraction(1)}, len(orders))
 
 
-def laplacian(dimension: int | None = None) -> Operator:
-    """Δ = Σ_i ∂²/∂x_i² over all coordinates; ``dimension`` is asked for where the product rule is to be applied."""
-    return polyharmonic(1, dimension)
+def laplacian(dimension: int | None = None, *, coordinates: Sequence[int] | None = None) -> Operator:
+    """Δ = Σ_i ∂²/∂x_i² over all coordinates, or over the given ones, such as those of space beside a time.
+
+    ``laplacian(coordinates=range(1, 4))`` leaves x_0 out. ``dimension`` is asked for where the product rule is to be
+    applied to a function of x.
+    """
+    if coordinates is None:
+        return polyharmonic(1, dimension)
+    chosen = sorted(_whole("a coordinate", i) for i in coordinates)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"the coordinates of a Laplacian are to differ; got {list(coordinates)}")
+    return Operator({Term((i, i)): Fraction(1) for i in chosen}, dimension)
 
 
 def biharmonic(dimension: int | None = None) -> Operator:

@@ -551,3 +551,28 @@ def test_nested_operators(xp):
         net = xp.network([2, 2, 1])
         expected = xp.numpy(nt.biharmonic(net, x))
         close(xp.numpy(nt.laplacian(lambda x: nt.laplacian(net, x), x)), expected)
+
+
+def test_a_laplacian_over_some_coordinates(xp):
+    x = xp.array(RNG.uniform(-1, 1, (3, 5)))
+    L = laplacian(coordinates=range(1, 4))
+    assert D(1, 1) + D(2, 2) + D(3, 3) == L
+
+    def f(x):
+        return x[:, 0] ** 2 * (x[:, 1] ** 4 + x[:, 2] ** 3 * x[:, 4]) + x[:, 3] ** 2
+
+    with xp.without_compute():
+        found = L(f, x)
+    a = xp.numpy(x)
+    close(xp.numpy(found), a[:, 0] ** 2 * (12 * a[:, 1] ** 2 + 6 * a[:, 2] * a[:, 4]) + 2)
+    with pytest.raises(ValueError, match="differ"):
+        laplacian(coordinates=[1, 1])
+    with pytest.raises(ValueError, match=r"by coordinate 5.*\(batch, 6\)"):
+        laplacian(coordinates=[5])(f, x)
+
+
+def test_a_laplacian_over_many_coordinates_is_compressed_like_one_over_all():
+    net = nt.MLP.create([301, 6, 4, 1], seed=2)
+    x = RNG.standard_normal((4, 301))
+    L = laplacian(coordinates=range(1, 301))
+    close(L(net, x), laplacian()(net, x, method="plain") - D(0, 0)(net, x))
