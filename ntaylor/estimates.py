@@ -18,7 +18,8 @@ from ntaylor import pushing
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, Draws, Fields, Rows
 from ntaylor.namespace import array_namespace, device, hides_values
-from ntaylor.plans import Plan, Step, Sum, Term, Terms, apply, factor_value
+from ntaylor.plans import Plan, Step, Sum, apply, factor_value
+from ntaylor.terms import Term, Terms
 
 __all__ = ["KINDS", "VECTORS", "Estimate", "estimate", "split"]
 

@@ -33,7 +33,8 @@ from ntaylor.dispatch import adapter_for
 from ntaylor.estimates import KINDS, VECTORS, Estimate, split
 from ntaylor.estimates import estimate as _estimate
 from ntaylor.namespace import as_floating, describe, hides_values, is_array
-from ntaylor.plans import METHODS, Factor, Form, Plan, Term, apply, make_plan
+from ntaylor.plans import METHODS, Plan, apply, make_plan
+from ntaylor.terms import Factor, Form, Term, composed, monomials, written
 
 __all__ = [
     "D",
@@ -64,7 +65,7 @@ class Operator:
         self.dimension = dimension
         self._plans: dict[tuple[Any, ...], Any] = {}
         self._number = next(_NUMBERS)
-        coordinates = [i for term in self.terms for monomial in _monomials(term) for i in monomial]
+        coordinates = [i for term in self.terms for monomial in monomials(term) for i in monomial]
         self._highest = max([-1, *coordinates])
 
     # --- algebra ---
@@ -121,7 +122,7 @@ class Operator:
         terms: dict[Term, Fraction] = {}
         for left, a in self.terms.items():
             for right, b in other.terms.items():
-                for term, number in _composed(left, right, dimension).items():
+                for term, number in composed(left, right, dimension).items():
                     terms[term] = terms.get(term, Fraction(0)) + a * b * number
         return Operator(terms, dimension)
 
@@ -142,7 +143,7 @@ class Operator:
         return Operator, (self.terms, self.dimension)
 
     def __repr__(self) -> str:
-        return f"Operator({' + '.join(map(_written, self.terms.items())) or '0'})"
+        return f"Operator({' + '.join(map(written, self.terms.items())) or '0'})"
 
     # --- what it does ---
 
@@ -345,25 +346,6 @@ def _check_generator(rng: Any, x: Any) -> None:
         )
 
 
-def _monomials(term: Term) -> list[tuple[int, ...]]:
-    return [term.monomial, *(factor.monomial for factor in term.factors)]
-
-
-def _written(item: tuple[Term, Fraction]) -> str:
-    term, number = item
-    parts = [] if number == 1 else [str(number)]
-    for factor in term.factors:
-        name = getattr(factor.function, "__name__", type(factor.function).__name__)
-        parts.append(f"∂{''.join(map(str, factor.monomial))} {name}" if factor.monomial else name)
-    if term.laplacians:
-        parts.append("Δ" if term.laplacians == 1 else f"Δ^{term.laplacians}")
-    if term.form is not None:
-        parts.append("Σ C_ij ∂_i ∂_j")
-    if term.monomial:
-        parts.append(f"D({', '.join(map(str, term.monomial))})")
-    return " * ".join(parts) or "1"
-
-
 def _whole(name: str, value: Any) -> int:
     try:
         whole: int = operator.index(value)
@@ -396,75 +378,6 @@ def _one_dimension(a: Operator, b: Operator) -> int | None:
     if None not in (a.dimension, b.dimension) and a.dimension != b.dimension:
         raise ValueError(f"operators for {a.dimension} and {b.dimension} coordinates were put together")
     return b.dimension if a.dimension is None else a.dimension
-
-
-def _composed(left: Term, right: Term, dimension: int | None) -> dict[Term, Fraction]:
-    """left(right u), by the product rule where right has functions of x."""
-    if left.form is None and right.form is None and not right.factors:
-        monomial = tuple(sorted((*left.monomial, *right.monomial)))
-        return {Term(monomial, left.laplacians + right.laplacians, None, left.factors): Fraction(1)}
-    if left == Term(factors=left.factors):
-        return {right._replace(factors=(*left.factors, *right.factors)): Fraction(1)}
-    if right == Term() or (left.form is None and right == Term(form=right.form) and left == Term()):
-        return {left: Fraction(1)}
-    result: dict[Term, Fraction] = {}
-    for order, times in _one_by_one(left, dimension).items():
-        derived = {right: Fraction(1)}
-        for i in order:
-            derived = _derived(derived, i, dimension)
-        for term, number in derived.items():
-            key = term._replace(factors=(*left.factors, *term.factors))
-            result[key] = result.get(key, Fraction(0)) + times * number
-    return result
-
-
-def _one_by_one(term: Term, dimension: int | None) -> dict[tuple[int, ...], Fraction]:
-    """A term without its factors as a sum of products of single derivatives."""
-    result = {term.monomial: Fraction(1)}
-    if term.laplacians or term.form is not None:
-        if term.form is not None and term.form.varies:
-            raise ValueError(
-                "a form with a matrix that is a function of x was differentiated or composed: write it out, as the "
-                "sum of c_ij * D(i, j) with functions c_ij"
-            )
-        if dimension is None:
-            raise ValueError(
-                "the product rule for a Laplacian of a function of x needs the number of coordinates: make it with "
-                "laplacian(dimension)"
-            )
-        one = {(i, i): Fraction(1) for i in range(dimension)}
-        if term.form is not None:
-            matrix = term.form.matrix
-            one = {(i, j): Fraction(float(matrix[i, j])) for i in range(dimension) for j in range(dimension)}
-        for _ in range(term.laplacians or 1):
-            longer: dict[tuple[int, ...], Fraction] = {}
-            for monomial, number in result.items():
-                for pair, times in one.items():
-                    key = tuple(sorted((*monomial, *pair)))
-                    longer[key] = longer.get(key, Fraction(0)) + number * times
-            result = longer
-    return result
-
-
-def _derived(terms: Mapping[Term, Fraction], i: int, dimension: int | None) -> dict[Term, Fraction]:
-    """∂_i of terms."""
-    result: dict[Term, Fraction] = {}
-    for term, number in terms.items():
-        if term.form is not None:
-            written = {
-                Term(m, 0, None, term.factors): number * c
-                for m, c in _one_by_one(term._replace(factors=()), dimension).items()
-            }
-            for key, c in _derived(written, i, dimension).items():
-                result[key] = result.get(key, Fraction(0)) + c
-            continue
-        keys = [term._replace(monomial=tuple(sorted((*term.monomial, i))))]
-        for place, factor in enumerate(term.factors):
-            derived = factor._replace(monomial=tuple(sorted((*factor.monomial, i))))
-            keys.append(term._replace(factors=(*term.factors[:place], derived, *term.factors[place + 1 :])))
-        for key in keys:
-            result[key] = result.get(key, Fraction(0)) + number
-    return result
 
 
 # --- the makers --------------------------------------------------------------------------------------

@@ -17,75 +17,17 @@ import numpy
 
 from ntaylor import pushing
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.directions import Coordinates, Directions, Fields, Rows, of_integers
+from ntaylor.directions import Coordinates, Directions, of_integers
 from ntaylor.linear_forms import Direction, Monomial
-from ntaylor.namespace import array_namespace, broadcast_shapes, describe, device, hides_values, is_array
+from ntaylor.namespace import array_namespace, broadcast_shapes, device, hides_values, is_array
 from ntaylor.power_sums import condition, power_sum
+from ntaylor.terms import Factor, Form, Term, Terms
 
-__all__ = ["METHODS", "Factor", "Form", "Plan", "Step", "Sum", "Term", "Terms", "apply", "factor_value", "make_plan"]
+__all__ = ["METHODS", "Plan", "Step", "Sum", "apply", "factor_value", "make_plan"]
 
 Array = Any
 
 METHODS = ("auto", "plain", "collapsed", "compressed")
-
-
-class Factor(NamedTuple):
-    """∂^monomial of a function of x: what an operator multiplies by."""
-
-    function: Callable[[Any], Any]
-    monomial: Monomial = ()
-
-
-class Form:
-    """Σ_ij C_ij ∂_i ∂_j as it came: C is a symmetric matrix (d, d), or a function x ↦ (\\*batch, d, d), positive."""
-
-    def __init__(self, matrix: Any):
-        self.matrix = matrix
-        self.rows: Any = None
-        self.signs: list[float] = []
-        if not callable(matrix):
-            values, vectors = numpy.linalg.eigh(matrix)
-            kept = numpy.abs(values) > 1e-14 * numpy.abs(values).max(initial=0.0)
-            self.rows = numpy.ascontiguousarray((vectors * numpy.sqrt(numpy.abs(values))).T[kept])
-            self.signs = [float(s) for s in numpy.sign(values[kept])]
-
-    def count(self, dimension: int) -> int:
-        """R, the rank of a constant C."""
-        return dimension if self.varies else len(self.signs)
-
-    @property
-    def varies(self) -> bool:
-        """Whether it is a function of x."""
-        return callable(self.matrix)
-
-    def directions(self, x: Array) -> tuple[Directions, list[float]]:
-        """v_r and ω_r = ±1 with C = Σ_r ω_r v_r v_rᵀ: of the eigenvectors, or at each point of the Cholesky factor."""
-        if not self.varies:
-            return Rows(self.rows), self.signs
-        matrix = self.matrix(x)
-        d = int(x.shape[-1])
-        if not is_array(matrix) or tuple(matrix.shape[-2:]) != (d, d):
-            raise ValueError(
-                f"the matrix of weighted_laplacian at points of shape {tuple(x.shape)} must be an array "
-                f"{(*x.shape[:-1], d, d)}; the function returned {_what(matrix)}"
-            )
-        xp = array_namespace(matrix)  # of a variable, where it is trained
-        factor = xp.moveaxis(xp.linalg.cholesky(matrix), -1, 0)
-        if factor.ndim == 2:  # the same at all points
-            factor = xp.reshape(factor, (d, *(1,) * (x.ndim - 1), d))
-        return Fields(factor), [1.0] * d
-
-
-class Term(NamedTuple):
-    """factors · Δ^laplacians form ∂^monomial."""
-
-    monomial: Monomial = ()
-    laplacians: int = 0
-    form: Form | None = None
-    factors: tuple[Factor, ...] = ()
-
-
-Terms = Mapping[Term, Fraction]
 
 
 class Sum(NamedTuple):
@@ -154,10 +96,6 @@ class Plan:
         if not self.steps and not self.values:
             lines.append("  nothing: the operator is 0")
         return "\n".join(lines)
-
-
-def _what(value: Any) -> str:
-    return describe(value) if is_array(value) else repr(value)
 
 
 def _times(number: Fraction) -> str:

@@ -27,7 +27,7 @@ FLOORS = {
     5: ["jets", "composites", "gradients"],
     6: ["networks"],
     7: ["differentiate", "fifty_digits"],
-    8: ["pointwise", "checking", "cases", "pushing"],
+    8: ["pointwise", "checking", "cases", "pushing", "terms"],
     9: ["verification", "constraints", "plans"],
     10: ["estimates"],
     11: ["operators"],
