@@ -22,7 +22,7 @@ from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.namespace import MissingRule, is_array, special
 from ntaylor.series import Series, add, operator_of
 
-__all__ = ["Bundle", "Family", "Total", "collapsed", "through"]
+__all__ = ["Bundle", "Family", "Total", "collapsed", "of_family", "through"]
 
 Array = Any
 
@@ -114,7 +114,7 @@ class _Along(ArrayObject):
         rule = _RULES.get(name)
         found = None if rule is None else rule(name, family, *args, **kwargs)
         if found is not None:
-            return Bundle(found, family)
+            return _wrapped(found, family, Bundle)
         return through(lambda *given: _plain(name, given, kwargs), args)
 
 
@@ -163,6 +163,13 @@ def collapsed(coefficients: Sequence[Any]) -> list[Any]:
         c.total() if isinstance(c, Bundle) and c.family.order is not None and k >= c.family.order else c
         for k, c in enumerate(coefficients)
     ]
+
+
+def of_family(c: Array, family: Family, k: int) -> Bundle | Total:
+    """A coefficient of order k >= 1 as one along the directions of the family, summed from its order on."""
+    if not (isinstance(c, (Bundle, Total)) and c.family is family):
+        c = Bundle(unwrapped_namespace([c]).broadcast_to(c, (family.size, *c.shape)), family)
+    return collapsed([None] * k + [c])[k]  # type: ignore[no-any-return]
 
 
 class _AlongAdapter(Adapter):
@@ -352,6 +359,16 @@ def _permute_dims(name: str, family: Family, u: Bundle, /, axes: Any) -> Array:
     return _plain(name, (u.array, (0, *(a % u.ndim + 1 for a in axes))), {})
 
 
+def _moveaxis(name: str, family: Family, u: Bundle, /, source: Any, destination: Any) -> Array:
+    # torch.func.vmap cannot follow moveaxis.
+    return _plain(name, (u.array, _shifted(source, u.ndim), _shifted(destination, u.ndim)), {})
+
+
+def _unstack(name: str, family: Family, u: Bundle, /, *, axis: int = 0) -> list[Array]:
+    before = (slice(None),) * (axis % u.ndim + 1)
+    return [u.array[(*before, i)] for i in range(u.shape[axis])]
+
+
 def _joined(name: str, family: Family, arrays: Any, /, *, axis: Any = 0) -> Array | None:
     if axis is None:
         return None
@@ -395,7 +412,7 @@ def _as_it_is(name: str, family: Family, u: Bundle, /, *args: Any, **kwargs: Any
     return _plain(name, (u.array, *args), kwargs)
 
 
-_RULES: dict[str, Callable[..., Array | None]] = {
+_RULES: dict[str, Callable[..., Array | list[Array] | None]] = {
     **dict.fromkeys("add subtract multiply divide negative positive real imag conj".split(), _elementwise),  # noqa: SIM905
     **dict.fromkeys("sum mean cumulative_sum flip roll take squeeze diff".split(), _along_axis),  # noqa: SIM905
     **dict.fromkeys("astype zeros_like matrix_transpose tril triu".split(), _as_it_is),  # noqa: SIM905
@@ -404,8 +421,10 @@ _RULES: dict[str, Callable[..., Array | None]] = {
     "expand_dims": _expand_dims,
     "getitem": _getitem,
     "matmul": _matmul,
+    "moveaxis": _moveaxis,
     "permute_dims": _permute_dims,
     "reshape": _reshape,
+    "unstack": _unstack,
     "where": _where,
 }
 """Operation → the stack of the results, or None where it goes direction by direction."""

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy
 
 from ntaylor import activations
-from ntaylor.array_object import apply
+from ntaylor.array_object import ArrayObject, apply
 from ntaylor.bundles import through
 from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
@@ -69,7 +69,7 @@ def on_jets(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> A
 
 def _array(value: Any) -> Any:
     """A literal, or what was made of literals, as an array of JAX; anything else as it is."""
-    if isinstance(value, (Jet, jax.Array)):
+    if isinstance(value, (ArrayObject, jax.Array)):
         return value
     with jax.ensure_compile_time_eval():
         return jnp.asarray(value)
@@ -85,8 +85,8 @@ def _option(value: Any) -> Any:
 
 def _constant(value: Any) -> Any:
     """As :func:`_array`, but one number as Python's, which promotes nothing."""
-    plain = isinstance(value, (Jet, jax.Array)) or numpy.ndim(value)
-    return _array(value) if plain else numpy.asarray(value).item()
+    an_array = isinstance(value, (ArrayObject, jax.Array)) or numpy.ndim(value)
+    return _array(value) if an_array else numpy.asarray(value).item()
 
 
 # --- the table's own operations --------------------------------------------------------------------
