@@ -98,8 +98,7 @@ def _step(eqn: Any, args: list[Any]) -> Sequence[Any]:
 def _plain(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
     """An equation that meets no jet; of coefficients along several directions, one that is linear in them."""
     if any(isinstance(a, (Bundle, Total)) for a in args):
-        results = through(lambda *given: tuple(_plain(eqn, given)), args)
-        return results  # type: ignore[no-any-return]
+        return through(lambda *given: tuple(_plain(eqn, given)), args)  # type: ignore[no-any-return]
     found = eqn.primitive.get_bind_params(eqn.params)
     functions, params = found if isinstance(found, tuple) else ((), found)  # before and since JAX 0.10
 
@@ -326,10 +325,21 @@ def _while(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[
         return _evaluate(p["cond_jaxpr"], [primal(v) for v in (*of_test, *carry)])[0]
 
     def body(carry: list[Any]) -> list[Any]:
-        return [filled(v) for v in _evaluate(p["body_jaxpr"], [*of_body, *carry])]
+        results = [filled(v) for v in _evaluate(p["body_jaxpr"], [*of_body, *carry])]
+        if not several:
+            return results
+        goes_on = test(carry)
 
+        def kept(new: Any, old: Any) -> Any:
+            which = jnp.reshape(goes_on, (*several, *(1,) * (new.ndim - len(several))))
+            return filled(apply("where", (which, new, old), {})) if isinstance(new, Jet) else jnp.where(which, new, old)
+
+        return list(map(kept, results, carry))
+
+    # Loops of many, as vmap makes them of one, go on while any does; those that are done keep what they have.
+    several = p["cond_jaxpr"].out_avals[0].shape
     start = [filled(v) for v in args[len(of_test) + len(of_body) :]]
-    return jax.lax.while_loop(test, body, start)
+    return jax.lax.while_loop((lambda carry: jnp.any(test(carry))) if several else test, body, start)
 
 
 def _reduce(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
