@@ -23,7 +23,7 @@ from ntaylor.namespace import MissingRule, hides_values, is_array, special
 from ntaylor.series import Series, add, operator_of
 from ntaylor.standard import EXTENSIONS
 
-__all__ = ["Bundle", "Family", "Total", "collapsed", "through"]
+__all__ = ["Bundle", "Family", "Total", "collapsed", "of_family", "through"]
 
 Array = Any
 
@@ -116,7 +116,7 @@ class _Along(ArrayObject):
         rule = _RULES.get(name)
         found = None if rule is None else rule(name, family, *args, **kwargs)
         if found is not None:
-            return Bundle(found, family)
+            return _wrapped(found, family, Bundle)
         return through(lambda *given: _plain(name, given, kwargs), args)
 
 
@@ -165,6 +165,13 @@ def collapsed(coefficients: Sequence[Any]) -> list[Any]:
         c.total() if isinstance(c, Bundle) and c.family.order is not None and k >= c.family.order else c
         for k, c in enumerate(coefficients)
     ]
+
+
+def of_family(c: Array, family: Family, k: int) -> Bundle | Total:
+    """A coefficient of order k >= 1 as one along the directions of the family, summed from its order on."""
+    if not (isinstance(c, (Bundle, Total)) and c.family is family):
+        c = Bundle(unwrapped_namespace([c]).broadcast_to(c, (family.size, *c.shape)), family)
+    return collapsed([None] * k + [c])[k]  # type: ignore[no-any-return]
 
 
 class _AlongAdapter(Adapter):
@@ -355,7 +362,13 @@ def _permute_dims(name: str, family: Family, u: Bundle, /, axes: Any) -> Array:
 
 
 def _moveaxis(name: str, family: Family, u: Bundle, /, source: Any, destination: Any) -> Array:
+    # torch.func.vmap cannot follow moveaxis.
     return _plain(name, (u.array, _shifted(source, u.ndim), _shifted(destination, u.ndim)), {})
+
+
+def _unstack(name: str, family: Family, u: Bundle, /, *, axis: int = 0) -> list[Array]:
+    before = (slice(None),) * (axis % u.ndim + 1)
+    return [u.array[(*before, i)] for i in range(u.shape[axis])]
 
 
 def _vecdot(name: str, family: Family, u: Any, v: Any, /, *, axis: int = -1) -> Array | None:
@@ -406,7 +419,7 @@ def _as_it_is(name: str, family: Family, u: Bundle, /, *args: Any, **kwargs: Any
     return _plain(name, (u.array, *args), kwargs)
 
 
-_RULES: dict[str, Callable[..., Array | None]] = {
+_RULES: dict[str, Callable[..., Array | list[Array] | None]] = {
     **dict.fromkeys("add subtract multiply divide negative positive real imag conj".split(), _elementwise),  # noqa: SIM905
     **dict.fromkeys("sum mean cumulative_sum flip roll take squeeze diff".split(), _along_axis),  # noqa: SIM905
     **dict.fromkeys("astype zeros_like matrix_transpose tril triu".split(), _as_it_is),  # noqa: SIM905
@@ -418,6 +431,7 @@ _RULES: dict[str, Callable[..., Array | None]] = {
     "moveaxis": _moveaxis,
     "permute_dims": _permute_dims,
     "reshape": _reshape,
+    "unstack": _unstack,
     "vecdot": _vecdot,
     "where": _where,
 }

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ntaylor.array_object import function_of, without_options
 from ntaylor.namespace import MissingRule, any_true, broadcast_shapes, device, is_complex
+from ntaylor.products import matmul
 from ntaylor.series import Series, add, as_series, integrate, leibniz, mapped, recur, solve, subtract
 
 __all__ = ["LINALG", "EighResult", "QRResult", "SlogdetResult", "bird", "check_reduced", "solved"]
@@ -52,7 +53,7 @@ def _products(u: Series, v: Series, k: int, first: int) -> Array:
     total = None
     for j in range(first, k + 1):
         if u[j] is not None and v[k - j] is not None:
-            total = add(total, u[j] @ v[k - j])
+            total = add(total, matmul(u[j], v[k - j]))
     return total
 
 
@@ -99,7 +100,7 @@ def _solve(xp: Any, order: int, a: Any, b: Any) -> Series:
     sides = [xp.broadcast_to(columns[0], (*batch, size, width)), xp.broadcast_to(_eye(xp, a[0]), (*batch, size, size))]
     both = xp.linalg.solve(a[0], xp.concat(sides, axis=-1))
     inverse = both[..., width:]
-    x = solved(lambda rest: inverse @ rest, lambda m, v: m @ v, a, columns, [both[..., :width]])
+    x = solved(lambda rest: matmul(inverse, rest), matmul, a, columns, [both[..., :width]])
     return mapped(lambda c: c[..., 0], x) if vector else x
 
 
@@ -125,7 +126,7 @@ def _inv(xp: Any, order: int, a: Series) -> Series:
 
     def rule(x: Series, k: int) -> Array:
         rest = _products(a, x, k, 1)
-        return None if rest is None else -(inverse @ rest)
+        return None if rest is None else -matmul(inverse, rest)
 
     return recur([inverse], rule)
 
@@ -166,7 +167,7 @@ def bird(xp: Any, order: int, a: Series) -> Series:
 
     f = a
     for _ in range(size - 1):
-        f = Series(leibniz(lambda p, q: p @ q, mapped(step, f), a).truncated(order))
+        f = Series(leibniz(matmul, mapped(step, f), a).truncated(order))
     return mapped(lambda c: c[..., 0, 0] * (-1.0) ** (size - 1), f)
 
 
@@ -208,11 +209,11 @@ def _cholesky(xp: Any, order: int, a: Series, *, upper: bool = False) -> Series:
         rest = None if a[k] is None else _mirrored(xp, a[k])
         for j in range(1, k):
             if lower[j] is not None and lower[k - j] is not None:
-                rest = subtract(rest, lower[j] @ _adjoint(xp, lower[k - j]))
+                rest = subtract(rest, matmul(lower[j], _adjoint(xp, lower[k - j])))
         if rest is None:
             return None
-        middle = inverse @ rest @ inverse_adjoint
-        return low @ (xp.tril(middle, k=-1) + xp.tril(xp.triu(middle)) / 2)
+        middle = matmul(matmul(inverse, rest), inverse_adjoint)
+        return matmul(low, xp.tril(middle, k=-1) + xp.tril(xp.triu(middle)) / 2)
 
     factor = recur([low], rule)
     return mapped(lambda c: _adjoint(xp, c), factor) if upper else factor
@@ -241,17 +242,17 @@ def _qr(xp: Any, order: int, a: Series, *, mode: str = "reduced") -> QRResult:
     for k in range(1, order + 1):
         rest, overlap = a[k], None
         for j in range(1, k):
-            rest = subtract(rest, q[j] @ r[k - j])
-            overlap = add(overlap, _adjoint(xp, q[j]) @ q[k - j])
+            rest = subtract(rest, matmul(q[j], r[k - j]))
+            overlap = add(overlap, matmul(_adjoint(xp, q[j]), q[k - j]))
         rest = xp.zeros_like(a[0]) if rest is None else rest
         half = overlap / -2 if overlap is not None else xp.zeros_like(r0)
-        middle = q_adjoint @ rest @ inverse
+        middle = matmul(matmul(q_adjoint, rest), inverse)
         below = xp.tril(middle - half, k=-1)
         turned = half + below - _adjoint(xp, below)
         if is_complex(q0):  # R keeps the phase of its diagonal
             turned = turned + xp.tril(xp.triu(xp.imag(middle - half))) * 1j
-        r.append((middle - turned) @ r0)
-        q.append((rest - q0 @ r[k]) @ inverse)
+        r.append(matmul(middle - turned, r0))
+        q.append(matmul(rest - matmul(q0, r[k]), inverse))
     return QRResult(Series(q), Series(r))
 
 
@@ -272,17 +273,17 @@ def _eigh(xp: Any, order: int, a: Series) -> EighResult:
         rest, overlap = None, None
         for j in range(1, k + 1):
             if a[j] is not None:
-                rest = add(rest, _mirrored(xp, a[j]) @ v[k - j])
+                rest = add(rest, matmul(_mirrored(xp, a[j]), v[k - j]))
         for j in range(1, k):
             rest = subtract(rest, v[j] * spectrum[k - j][..., None, :])
             overlap = add(overlap, xp.sum((xp.conj(v[j]) if is_complex(v[j]) else v[j]) * v[k - j], axis=-2))
-        coupled = adjoint @ (xp.zeros_like(a[0]) if rest is None else rest)
+        coupled = matmul(adjoint, xp.zeros_like(a[0]) if rest is None else rest)
         diagonal = xp.sum(coupled * eye, axis=-2)
         spectrum.append(xp.real(diagonal) if is_complex(diagonal) else diagonal)
         turned = coupled * inverse_gaps
         if overlap is not None:
             turned = turned - eye * overlap[..., None, :] / 2
-        v.append(vectors @ turned)
+        v.append(matmul(vectors, turned))
     return EighResult(Series(spectrum), Series(v))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ntaylor.array_object import apply, innermost, whole_number
 from ntaylor.namespace import MissingRule, array_namespace, device, is_array
 
-__all__ = ["PRODUCTS"]
+__all__ = ["PRODUCTS", "matmul"]
 
 Array = Any
 
@@ -28,8 +28,9 @@ def _permute(a: Any, axes: Any) -> Any:
     return a if axes == tuple(range(a.ndim)) else apply("permute_dims", (a, axes), {})
 
 
-def _matmul(a: Any, b: Any) -> Any:
-    return apply("matmul", (a, b), {})  # not a @ b, which torch.compile cannot follow on jets
+def matmul(a: Any, b: Any) -> Any:
+    """a @ b, written so that torch follows it, compiled or not, where b alone is an object of ours."""
+    return apply("matmul", (a, b), {})
 
 
 def _prod(a: Any, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
@@ -120,11 +121,11 @@ def _matrix_power(a: Any, n: Any) -> Any:
     result = None
     while True:  # by squares, the lowest bit of n first
         if n % 2:
-            result = a if result is None else _matmul(result, a)
+            result = a if result is None else matmul(result, a)
         n //= 2
         if not n:
             return result
-        a = _matmul(a, a)
+        a = matmul(a, a)
 
 
 def _matrix_norm(a: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:  # noqa: A002 the standard's name
@@ -216,7 +217,7 @@ def _pair(a: Any, of_a: str, b: Any, of_b: str, later: set[str]) -> tuple[Any, s
 
     lead = (size(batch),) if batch else ()
     a, b = _reshape(a, (*lead, size(own_a), size(inner))), _reshape(b, (*lead, size(inner), size(own_b)))
-    together = _matmul(a, b) if inner else a * b  # (…, p, 1) times (…, 1, q)
+    together = matmul(a, b) if inner else a * b  # (…, p, 1) times (…, 1, q)
     letters = [*batch, *own_a, *own_b]
     return _reshape(together, (sizes[c] for c in letters)), "".join(letters)
 

@@ -518,3 +518,83 @@ def test_diffrax():
     np.testing.assert_allclose(jax.jit(lambda x: nt.derivatives(f, x, 3))(x), expected, rtol=1e-7)
     with pytest.raises((KeyError, jax.errors.UnexpectedTracerError)):
         taylor_mode.jet(f, (x,), ((1.0, 0.0, 0.0),))
+
+
+# --- coefficients along several directions, as operators push them ---------------------------------
+
+
+def _near(row):
+    return 3 * np.eye(4) + M / 4 + jnp.diag(jnp.sin(row))
+
+
+def _loop(body):
+    return lambda x: lax.fori_loop(0, 3, lambda i, c: body(x, i, c), x[:, 3])
+
+
+def _scanned(x):
+    last, each = lax.scan(lambda c, a: (jnp.sin(c * a) + c, c * a), jnp.ones(len(x)), x.T)
+    return last * each.sum(0)
+
+
+def _conjugate_gradients(row):
+    product = lambda u: S @ u + row * u  # noqa: E731
+    return jax.scipy.sparse.linalg.cg(product, jnp.cos(row), tol=1e-14, maxiter=40)[0].sum()
+
+
+ALONG_SEVERAL = {
+    "associative_scan": lambda x: lax.associative_scan(lambda a, b: a * b, jnp.sin(x), axis=1)[:, -1],
+    "cg": jax.vmap(_conjugate_gradients),
+    "checkpoint": lambda x: jax.checkpoint(lambda a: jnp.sin(a) * a)(x).prod(-1),
+    "cond": lambda x: lax.cond(x[0, 0] > 0, lambda a, n: jnp.sin(a) * n, lambda a, n: a + n, x, 2).prod(-1),
+    "cond of a constant": lambda x: lax.cond(x[0, 0] < 0, lambda a: a, jnp.ones_like, x)[:, 0] + x[:, 0] ** 2,
+    "cumlogsumexp": lambda x: lax.cumlogsumexp(jnp.sin(x), 1).prod(-1),
+    "fori_loop": _loop(lambda x, i, c: c * jnp.sin(x[:, i]) + 1),
+    "reduce": lambda x: lax.reduce(jnp.sin(x), 0.0, lambda a, b: a + b + a * b, (1,)),
+    "reduce_window": lambda x: lax.reduce_window(
+        jnp.sin(x), 0.0, lambda a, b: a + b + a * b, (1, 2), (1, 1), "SAME"
+    ).prod(-1),
+    "scan": _scanned,
+    "scan of rows": lambda x: lax.scan(lambda c, a: (c + 1, (a * jnp.sin(a) * c).prod()), 1, x)[1],
+    "slogdet": lambda x: jnp.linalg.slogdet(jax.vmap(_near)(x))[1],
+    "solve": jax.vmap(lambda row: jnp.linalg.solve(_near(row), jnp.cos(row)).sum()),
+    "switch": lambda x: lax.switch(1, [lambda a: a, jnp.cos], x).prod(-1),
+    "while of rows": jax.vmap(
+        lambda row: lax.while_loop(lambda c: c.sum() < 5, lambda c: c * 1.5 + row**2, row).prod()
+    ),
+    "while": lambda x: lax.while_loop(lambda c: jnp.sum(c) < 30.0, lambda c: c * 1.5 + jnp.sin(x[:, 0]), x[:, 1]),
+}
+
+
+@pytest.mark.parametrize("name", ALONG_SEVERAL)
+def test_operators_push_all_directions_through_loops_branches_and_solvers_at_once(name):
+    f, x = ALONG_SEVERAL[name], jnp.linspace(0.1, 0.9, 12).reshape(3, 4)
+    expected = 0
+    for row in np.eye(4):
+        e = jnp.broadcast_to(row, x.shape)
+        slope = lambda y, e=e: jax.jvp(f, (y,), (e,))[1]  # noqa: E731
+        expected = expected + jax.jit(lambda y, e=e, g=slope: jax.jvp(g, (y,), (e,))[1])(x)
+    got = jax.jit(lambda x: nt.laplacian(f, x))(x)
+    np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_weights_of_a_sum_over_directions_may_be_traced_outside_of_a_loop():
+    x = jnp.linspace(0.1, 0.9, 12).reshape(3, 4)
+    D = nt.operators.D
+    operator = 2.0 * D(0, 0) - D(1, 1)
+    hessian = jax.vmap(jax.hessian(lambda row: _scanned(row[None])[0]))(x)
+    got = jax.jit(lambda x: operator(_scanned, x))(x)
+    np.testing.assert_allclose(got, 2 * hessian[:, 0, 0] - hessian[:, 1, 1], rtol=1e-11, atol=1e-11)
+
+
+def test_what_is_filled_in_beyond_the_end_is_constant():
+    places = jnp.array([0, 7])
+    f = lambda x: jnp.sin(x).at[places].get(mode="fill", fill_value=5.0) * x[:2]  # noqa: E731
+    got = nt.derivatives(f, jnp.asarray(POINTS), 3, jnp.ones(4))
+    close(got, nested(f, jnp.asarray(POINTS), 3))
+    np.testing.assert_array_equal(got[:, 1], [5 * POINTS[1], 5, 0, 0])
+
+
+def test_of_while_loops_under_vmap_each_ends_by_itself():
+    f = jax.vmap(lambda a: lax.while_loop(lambda c: c[1] < 2, lambda c: (c[0] + 1, c[1] * 1.5 + a**2), (0, a))[1])
+    x = jnp.asarray(POINTS)
+    close(nt.derivatives(f, x, 3), nested(f, x, 3))

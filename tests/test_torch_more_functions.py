@@ -282,3 +282,49 @@ def test_where_a_factor_is_zero():
     got = nt.derivatives(lambda t: torch.xlogy(a + t, b), torch.zeros(3).double(), 2)
     expected = torch.tensor([[0, 0, 2 * math.log(3)], [math.log(0.5), 0, math.log(3)], [0, 0, 0]]).double()
     torch.testing.assert_close(got, expected)
+
+
+# --- coefficients along several directions, as operators push them ---------------------------------
+
+ROWS = torch.linspace(0.1, 0.9, 8, dtype=torch.float64).reshape(2, 4)
+DIAGONALLY = draw(4, 4) + 5 * torch.eye(4, dtype=torch.float64)
+GATED = nn.GRU(1, 3, batch_first=True).double()
+
+
+def near(x):
+    return DIAGONALLY + torch.diag_embed(torch.sin(x))
+
+
+def near_spd(x):
+    return DIAGONALLY @ DIAGONALLY.mT + torch.diag_embed(torch.sin(x))
+
+
+ALONG_SEVERAL = {
+    "attention": lambda x: F.scaled_dot_product_attention(*[torch.sin(x).reshape(2, 2, 2)] * 3).sum((1, 2)),
+    "cholesky": lambda x: (torch.linalg.cholesky(near_spd(x)) ** 2)[:, :, 0].sum(-1),
+    "conv1d": lambda x: torch.tanh(F.conv1d(x[:, None], KERNELS[1][:, :1])).sum((1, 2)),
+    "det": lambda x: torch.linalg.det(near(x)),
+    "eigvalsh": lambda x: torch.linalg.eigvalsh(near_spd(x))[:, 0],
+    "gru": lambda x: (GATED(x[..., None])[0] ** 2).sum((1, 2)),
+    "interpolate": lambda x: F.interpolate(torch.sin(x)[:, None], 8, mode="linear").prod(-1)[:, 0],
+    "inv": lambda x: torch.linalg.inv(near(x)).sum((1, 2)),
+    "lstsq": lambda x: torch.linalg.lstsq(near(x)[:, :, :2], torch.cos(x)[..., None]).solution.sum((1, 2)),
+    "movedim": lambda x: torch.movedim(torch.sin(x).reshape(2, 2, 2), 1, 2)[:, 0].prod(-1),
+    "pad": lambda x: F.pad(torch.sin(x), (1, 1), value=2.0).prod(-1),
+    "patches": lambda x: F.unfold(torch.sin(x).reshape(2, 1, 2, 2), (2, 1)).prod(1).sum(-1),
+    "qr": lambda x: torch.linalg.qr(near(x))[1][:, 0, 0],
+    "quantile": lambda x: torch.quantile(torch.sin(x), 0.3, dim=1) ** 2,
+    "scatter_add": lambda x: torch.zeros_like(x).scatter_add(1, torch.tensor([[0, 1, 2, 2]] * 2), x.sin()).exp()[:, 2],
+    "solve": lambda x: torch.linalg.solve(near(x), torch.cos(x)).prod(-1),
+    "unbind": lambda x: torch.stack([row.prod() for row in torch.sin(x)]),
+    "windows": lambda x: torch.sin(x).unfold(1, 2, 1).prod(-1).sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", ALONG_SEVERAL)
+def test_operators_push_all_directions_through_torch_functions_at_once(name):
+    f = ALONG_SEVERAL[name]
+    directions = torch.eye(4, dtype=torch.float64)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        expected = sum(nested(f, ROWS, 2, e.expand(2, 4))[2] for e in directions)
+    torch.testing.assert_close(nt.laplacian(f, ROWS).detach(), expected.detach(), rtol=1e-12, atol=1e-12)

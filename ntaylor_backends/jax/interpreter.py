@@ -26,6 +26,7 @@ from jax.interpreters import ad
 
 import ntaylor
 from ntaylor.array_object import apply
+from ntaylor.bundles import Bundle, Family, Total, of_family, through
 from ntaylor.jets import Jet, univariate
 from ntaylor.namespace import MissingRule
 from ntaylor.series import Series, integrate, subtract
@@ -82,7 +83,8 @@ def _step(eqn: Any, args: list[Any]) -> Sequence[Any]:
     if name in _CALLS:
         return _CALLS[name](eqn, args)
     if name in _LOOPS:
-        return _LOOPS[name](eqn, args, partial(_filled, order=jet.order, level=jet.level))
+        filled = partial(_filled, order=jet.order, level=jet.level, family=_family(args))
+        return _LOOPS[name](eqn, args, filled)
     if not known(name):
         if primitive in ad.primitive_jvps and not any(isinstance(p, _CODE) for p in eqn.params.values()):
             return _by_own_derivative(eqn, args)
@@ -96,7 +98,9 @@ def _step(eqn: Any, args: list[Any]) -> Sequence[Any]:
 
 
 def _plain(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
-    """An equation that meets no jet."""
+    """An equation that meets no jet; of coefficients along several directions, one that is linear in them."""
+    if any(isinstance(a, (Bundle, Total)) for a in args):
+        return through(lambda *given: tuple(_plain(eqn, given)), args)  # type: ignore[no-any-return]
     found = eqn.primitive.get_bind_params(eqn.params)
     functions, params = found if isinstance(found, tuple) else ((), found)  # before and since JAX 0.10
 
@@ -224,7 +228,7 @@ def _solution(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
             products.append([])
             continue
         given = [jnp.zeros_like(primal(v)) if rest is None else rest for v, rest in zip(b, rests, strict=True)]
-        x.append(_plain(eqn, [*map(primal, constants), *given]))
+        x.append(through(lambda *v: tuple(_plain(eqn, [*map(primal, constants), *v])), given, range(len(given))))
         rest_of_order = [
             Jet(a._series[: order - k + 1], order - k, level=level) if isinstance(a, Jet) else a for a in in_product
         ]
@@ -244,15 +248,52 @@ _CALLS: dict[str, Callable[[Any, Sequence[Any]], Sequence[Any]]] = {
 # --- branches and loops -----------------------------------------------------------------------------
 
 
-def _filled(value: Any, order: int, level: float) -> Any:
-    """A jet with every coefficient there, as branches and loops need it; integers as they are."""
+def _family(values: Sequence[Any]) -> Family | None:
+    """That of the directions along which jets among the values run together, if they run along several."""
+    coefficients = (c for v in values if isinstance(v, Jet) for c in v._series)
+    return next((c.family for c in coefficients if isinstance(c, (Bundle, Total))), None)
+
+
+def _filled(value: Any, order: int, level: float, family: Family | None) -> Any:
+    """A jet with every coefficient there and of one kind, as branches and loops need it; integers as they are."""
     value = value if isinstance(value, Jet) else jnp.asarray(value)
     if not jnp.issubdtype(value.dtype, jnp.inexact):
         return value
     series: list[Any] = value._series if isinstance(value, Jet) else [value]
     zero = jnp.zeros_like(series[0])
     given = [series[k] if k < len(series) and series[k] is not None else zero for k in range(order + 1)]
+    if family is not None:
+        given = [given[0], *(of_family(c, family, k) for k, c in enumerate(given[1:], 1))]
     return Jet(given, order, level=level)
+
+
+def _fronted(tree: Any) -> Any:
+    """A tree of jets with the directions, where there are any, in front of the first axis again, as bundles are.
+
+    That axis is along which loops go; while they do, the directions stand behind it.
+    """
+    return _of_bundles(lambda c: jnp.moveaxis(c, 1, 0), tree)
+
+
+def _behind(tree: Any) -> Any:
+    """The opposite of :func:`_fronted`."""
+    return _of_bundles(lambda c: jnp.moveaxis(c, 0, 1), tree)
+
+
+def _last(tree: Any) -> Any:
+    """A tree of jets with the directions behind all other axes, which operations entry by entry do not reach."""
+    return _of_bundles(lambda c: jnp.moveaxis(c, 0, -1), tree)
+
+
+def _first(tree: Any) -> Any:
+    """The opposite of :func:`_last`."""
+    return _of_bundles(lambda c: jnp.moveaxis(c, -1, 0), tree)
+
+
+def _of_bundles(function: Callable[[Array], Array], tree: Any) -> Any:
+    return jax.tree.map(
+        lambda c: c._mapped(function) if isinstance(c, Bundle) else c, tree, is_leaf=lambda c: isinstance(c, Bundle)
+    )
 
 
 def _branch(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
@@ -273,8 +314,9 @@ def _scan(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[A
         return [filled(v) for v in outputs[:carries]], outputs[carries:]
 
     options = {key: p[key] for key in ("length", "reverse", "unroll")}
-    last, stacked = jax.lax.scan(body, [filled(v) for v in start], along, **options)
-    return [*last, *stacked]
+    # An entry along the axis has its directions in front, as has every bundle; all of them together are in between.
+    last, stacked = jax.lax.scan(body, [filled(v) for v in start], _behind(along), **options)
+    return [*last, *_fronted(stacked)]
 
 
 def _while(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
@@ -285,35 +327,52 @@ def _while(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[
         return _evaluate(p["cond_jaxpr"], [primal(v) for v in (*of_test, *carry)])[0]
 
     def body(carry: list[Any]) -> list[Any]:
-        return [filled(v) for v in _evaluate(p["body_jaxpr"], [*of_body, *carry])]
+        results = [filled(v) for v in _evaluate(p["body_jaxpr"], [*of_body, *carry])]
+        if not several:
+            return results
+        goes_on = test(carry)
 
+        def kept(new: Any, old: Any) -> Any:
+            which = jnp.reshape(goes_on, (*several, *(1,) * (new.ndim - len(several))))
+            return filled(apply("where", (which, new, old), {})) if isinstance(new, Jet) else jnp.where(which, new, old)
+
+        return list(map(kept, results, carry))
+
+    # Loops of many, as vmap makes them of one, go on while any does; those that are done keep what they have.
+    several = p["cond_jaxpr"].out_avals[0].shape
     start = [filled(v) for v in args[len(of_test) + len(of_body) :]]
-    return jax.lax.while_loop(test, body, start)
+    return jax.lax.while_loop((lambda carry: jnp.any(test(carry))) if several else test, body, start)
 
 
 def _reduce(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
     """With an operation of the user's, two by two: JAX leaves open in which order it is applied."""
     axes, count = eqn.params["dimensions"], len(args) // 2
-    start, together = [filled(a) for a in args[count:]], _by_entry(eqn, filled)
+    start, together = _last([filled(a) for a in args[count:]]), _by_entry(eqn, filled)
     kept = [n for i, n in enumerate(args[0].shape) if i not in axes]
 
     def in_a_row(c: Array) -> Array:
-        return jnp.moveaxis(c, axes, range(len(axes))).reshape(-1, *kept)
+        c = jnp.moveaxis(c, axes, range(len(axes)))
+        return c.reshape(-1, *c.shape[len(axes) :])
 
-    of_all = jax.lax.associative_scan(together, jax.tree.map(in_a_row, [filled(a) for a in args[:count]]))
+    of_all = jax.lax.associative_scan(together, jax.tree.map(in_a_row, _last([filled(a) for a in args[:count]])))
     last = jax.tree.map(lambda c: c[-1], of_all)
-    return together(jax.tree.map(lambda a: jnp.broadcast_to(a, kept), start), last)
+    return _first(together(_at_all(start, kept), last))  # type: ignore[no-any-return]
+
+
+def _at_all(start: Any, shape: Sequence[int]) -> Any:
+    """What numbers, one a direction where there are any, are at every entry of ``shape``."""
+    return jax.tree.map(lambda a: jnp.broadcast_to(a, (*shape, *a.shape)), start)
 
 
 def _by_entry(eqn: Any, filled: Callable[[Any], Any]) -> Callable[[list[Any], list[Any]], list[Any]]:
-    """The operation of a reduction, which is given for numbers, on arrays of jets."""
+    """The operation of a reduction, which is given for numbers, on arrays of jets, directions behind."""
 
     def together(a: list[Any], b: list[Any]) -> list[Any]:
         return [filled(v) for v in _evaluate(eqn.params["jaxpr"], [*a, *b])]
 
     def of_arrays(a: list[Any], b: list[Any]) -> list[Any]:
         function = together
-        for _ in a[0].shape:
+        for _ in (a[0].primal if isinstance(a[0], Jet) else a[0]).shape:
             function = jax.vmap(function)
         return function(a, b)
 
@@ -323,23 +382,29 @@ def _by_entry(eqn: Any, filled: Callable[[Any], Any]) -> Callable[[list[Any], li
 def _reduce_windows(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
     """With an operation of the user's: first to last entry of all windows at once, each a slice with strides."""
     p, count = eqn.params, len(args) // 2
-    start, together = [filled(a) for a in args[count:]], _by_entry(eqn, filled)
+    start, together = _last([filled(a) for a in args[count:]]), _by_entry(eqn, filled)
     edges = [(low, high, step - 1) for (low, high), step in zip(p["padding"], p["base_dilation"], strict=True)]
-    u = [jax.tree.map(lambda c, z: jax.lax.pad(c, z, edges), filled(a), z) for a, z in zip(args, start, strict=False)]
+
+    def padded(c: Array, z: Array) -> Array:
+        pad = partial(jax.lax.pad, padding_config=edges)
+        return jax.vmap(pad, -1, -1)(c, z) if z.ndim else pad(c, z)
+
+    u = [jax.tree.map(padded, _last(filled(a)), z) for a, z in zip(args, start, strict=False)]
     shape, result = eqn.outvars[0].aval.shape, None
     for place in itertools.product(*map(range, p["window_dimensions"])):
         first = [i * step for i, step in zip(place, p["window_dilation"], strict=True)]
         stop = [i + (n - 1) * step + 1 for i, n, step in zip(first, shape, p["window_strides"], strict=True)]
-        entries = jax.tree.map(lambda c, i=first, j=stop: jax.lax.slice(c, i, j, p["window_strides"]), u)
+        window = tuple(slice(*ends) for ends in zip(first, stop, p["window_strides"], strict=True))
+        entries = jax.tree.map(lambda c, w=window: c[w], u)
         result = entries if result is None else together(result, entries)
-    return together(jax.tree.map(lambda a: jnp.broadcast_to(a, shape), start), result)  # type: ignore[arg-type]
+    return _first(together(_at_all(start, shape), result))  # type: ignore[arg-type,no-any-return]
 
 
 def _cumulative_logsumexp(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
     def together(a: Any, b: Any) -> Any:
-        return filled(apply("logaddexp", (a, b), {}))
+        return _last(filled(apply("logaddexp", (_first(a), _first(b)), {})))
 
-    return [jax.lax.associative_scan(together, filled(args[0]), **eqn.params)]
+    return [_first(jax.lax.associative_scan(together, _last(filled(args[0])), **eqn.params))]
 
 
 _LOOPS: dict[str, Callable[..., Sequence[Any]]] = {

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy
 
 from ntaylor import activations
-from ntaylor.array_object import apply
+from ntaylor.array_object import ArrayObject, apply
 from ntaylor.bundles import through
 from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
@@ -69,7 +69,7 @@ def on_jets(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> A
 
 def _array(value: Any) -> Any:
     """A literal, or what was made of literals, as an array of JAX; anything else as it is."""
-    if isinstance(value, (Jet, jax.Array)):
+    if isinstance(value, (ArrayObject, jax.Array)):
         return value
     with jax.ensure_compile_time_eval():
         return jnp.asarray(value)
@@ -85,8 +85,8 @@ def _option(value: Any) -> Any:
 
 def _constant(value: Any) -> Any:
     """As :func:`_array`, but one number as Python's, which promotes nothing."""
-    plain = isinstance(value, (Jet, jax.Array)) or numpy.ndim(value)
-    return _array(value) if plain else numpy.asarray(value).item()
+    an_array = isinstance(value, (ArrayObject, jax.Array)) or numpy.ndim(value)
+    return _array(value) if an_array else numpy.asarray(value).item()
 
 
 # --- the table's own operations --------------------------------------------------------------------
@@ -246,6 +246,17 @@ def _linear(primitive: Any, places: Sequence[int] | None, choosing: Sequence[int
     return rule
 
 
+def _gather(primitive: Any) -> Callable[..., Any]:
+    """Linear, but for what is filled in where an index lies outside, which is constant: 0 in what is not the value."""
+
+    def rule(xp: Any, order: int, u: Any, indices: Any, *, fill_value: Any, **params: Any) -> Any:
+        of_value, of_others = (partial(_linear(primitive, (0,)), fill_value=c, **params) for c in (fill_value, 0))
+        value, others = of_value(xp, order, u, indices), of_others(xp, order, u, indices)
+        return Series((), lambda k: value[0] if k == 0 else others[k])
+
+    return rule
+
+
 def _bilinear(primitive: Any) -> Callable[..., Any]:
     def rule(xp: Any, order: int, u: Any, v: Any, *others: Any, **params: Any) -> Series:
         return leibniz(lambda a, b: through(partial(primitive.bind, **params), (a, b, *others)), u, v)
@@ -310,7 +321,7 @@ def _are_unique(indices: Array) -> bool:
     return not isinstance(rows, jax.core.Tracer) and len(numpy.unique(numpy.asarray(rows), axis=0)) == len(rows)
 
 
-_FIRST = """broadcast_in_dim copy copy_p cumsum dynamic_slice expand_dims fft gather name reduce_precision reduce_sum
+_FIRST = """broadcast_in_dim copy copy_p cumsum dynamic_slice expand_dims fft name reduce_precision reduce_sum
     reduce_window_sum reshape rev sharding_constraint slice split squeeze tile transpose unstack
     all_gather all_to_all mesh_cast pcast ppermute pvary reduce_scatter reshard"""
 _TOGETHER = "complex concatenate device_put optimization_barrier pad psum psum2 psum_invariant stack"
@@ -332,6 +343,7 @@ _OF_KIND: dict[str, Callable[[Any], Callable[..., Any]]] = {
     **dict.fromkeys(("select_and_gather_add", "select_and_scatter_add"), partial(_linear, places=(0,), choosing=(1,))),
     **dict.fromkeys(("conv_general_dilated", "dot_general", "ragged_dot_general"), _bilinear),
     **dict.fromkeys(_CHOOSING.split(), _choosing),
+    "gather": _gather,
     "scatter-mul": _scatter_mul,
 }
 """Primitive → the rule of its kind, made of the primitive."""

@@ -1,17 +1,20 @@
 """Networks and jets as JAX sees them: trees whose leaves are their arrays.
 
 A network's leaves are exactly its parameters, under their names; all else is static and equal for a network and
-its replacements, so that ``jit`` does not trace again. A jet's leaves are the coefficients that are there.
+its replacements, so that ``jit`` does not trace again. A jet's leaves are the coefficients that are there, and those
+along several directions are one leaf, of a family that is known by identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import jax
 from jax.tree_util import DictKey, GetAttrKey
 
+from ntaylor.bundles import Bundle, Family, Total
 from ntaylor.composites import Chain
 from ntaylor.jets import Jet
 from ntaylor.networks import MLP
@@ -65,7 +68,35 @@ def _jet(kind: tuple[int, float], children: Iterable[Any]) -> Jet:
     return jet
 
 
+class _Same:
+    """A family of directions: its weights are arrays, perhaps traced, so only itself is equal to it."""
+
+    def __init__(self, family: Family):
+        self.family = family
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.family is other.family
+
+    def __hash__(self) -> int:
+        return id(self.family)
+
+
+def _leaf_along(value: Any) -> tuple[tuple[Any], _Same]:
+    return (value.array,), _Same(value.family)
+
+
+def _named_leaf_along(value: Any) -> tuple[list[tuple[Any, Any]], _Same]:
+    return [(GetAttrKey("array"), value.array)], _Same(value.family)
+
+
+def _along(kind: type[Any], same: _Same, children: Iterable[Any]) -> Any:
+    (array,) = children
+    return kind(array, same.family)
+
+
 def register() -> None:
     """Tell JAX; once, as the adapter is loaded."""
     jax.tree_util.register_pytree_with_keys(MLP, _named_leaves_of_network, _network, _leaves_of_network)
     jax.tree_util.register_pytree_with_keys(Jet, _named_leaves_of_jet, _jet, _leaves_of_jet)
+    for kind in (Bundle, Total):
+        jax.tree_util.register_pytree_with_keys(kind, _named_leaf_along, partial(_along, kind), _leaf_along)

@@ -1,7 +1,8 @@
 """Functions of torch's that are linear in what depends on t: they act on every Taylor coefficient by themselves.
 
 What the array API standard has no name for, convolutions, pooling, folding and scattering among it, needs no rule but
-this: a linear function of a series is that of each coefficient, a bilinear one is Leibniz' rule of the core.
+this: a linear function of a series is that of each coefficient, a bilinear one is Leibniz' rule of the core. Torch is
+called with tensors only, also where a coefficient belongs to several directions.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from ntaylor.array_object import innermost, objects_in
+from ntaylor.bundles import through
 from ntaylor.jets import Jet
 from ntaylor.namespace import MissingRule
 from ntaylor.series import Series, leibniz
@@ -21,7 +23,7 @@ __all__ = ["bilinear", "in_both", "linear", "linearly"]
 
 def linearly(function: Callable[[Any], Any], a: Any) -> Any:
     """``function`` of a, of which it is linear: of each coefficient that is there."""
-    return a._mapped(function) if isinstance(a, Jet) else function(a)
+    return a._mapped(lambda c: through(function, (c,))) if isinstance(a, Jet) else function(a)
 
 
 def linear(function: Callable[..., Any], name: str | None = None) -> Callable[..., Any]:
@@ -47,7 +49,7 @@ def bilinear(product: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
     own = [jet for jet in jets if jet.level == level]
     order = min([jet.order for jet in own])
     u, v = (Series(c._series[: order + 1]) if isinstance(c, Jet) and c.level == level else c for c in (a, b))
-    return type(own[0])(leibniz(product, u, v).truncated(order), order, level=level)
+    return type(own[0])(leibniz(lambda c, d: through(product, (c, d)), u, v).truncated(order), order, level=level)
 
 
 def in_both(function: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
