@@ -484,8 +484,7 @@ def jointly(
 def _points(f: Any, x: Any) -> Array:
     if not callable(f):
         raise TypeError(f"f must be a function or a network, got {describe(f)}: call L(f, x)")
-    if is_array(x):
-        adapter_for(x)
+    adapter_for(x)  # first of all: loading it makes the type of x known
     x = as_floating(x, "x")
     if x.ndim == 0:
         raise ValueError(
