@@ -147,39 +147,17 @@ class _Run:
         n: int,
     ) -> None:
         xp, x = self.xp, self.x
-        count = self.samples
-        part = _chosen(directions, chosen, x)
-        rows: list[Any] = []
-        for row in weights:
+        shares: list[tuple[Sum, Any]] = []
+        for share, row in zip(step.sums, weights, strict=True):
             if all(w == row[0] for w in row):
-                rows.append(row[0])
+                shares.append((share, row[0]))
             else:
                 every = xp.asarray(row, dtype=x.dtype, device=None if hides_values(x) else device(x))
-                rows.append(xp.take(every, chosen, axis=0))
-        constant = [isinstance(r, float) for r in rows]
-        one_top = [s.degree == step.order for s in step.sums].count(True) == 1
-        if not self.errors and one_top and len(step.sums) == 1 and constant[0] and sizes is None:
-            c = pushing.along(self.f, x, part, step.order, None, float(count))
-            self.primal = c[0]
-            if c[-1] is not None:
-                times = rows[0] * math.factorial(step.order) * n / count
-                self._add(i, self._with_factors(step.sums[0], c[-1] * times), None)
-            return
-        c = pushing.along(self.f, x, part, step.order)
-        self.primal = c[0]
-        each: Any = None
-        for s, row in zip(step.sums, rows, strict=True):
-            found = c[s.degree]
-            if found is None:
-                continue
-            weight = row if isinstance(row, float) else xp.reshape(row, (-1, *(1,) * (found.ndim - 1)))
-            share = self._with_factors(s, found * (weight * math.factorial(s.degree)), leading=1)
-            each = share if each is None else each + share
-        if each is None:
-            return
+                shares.append((share, xp.take(every, chosen, axis=0)))
+        part = _chosen(directions, chosen, x)
         if sizes is None:
-            self._add(i, *_mean(xp, each, n, self.errors))
-        else:
+            self._averaged(i, part, step.order, shares, n, self.samples / n)
+        elif (each := self._each(part, step.order, shares)) is not None:
             self._add(i, *_strata(xp, each, sizes, self.errors))
 
     def _with_factors(self, s: Sum, value: Array, leading: int = 0) -> Array:
@@ -216,25 +194,46 @@ class _Run:
                     vectors = self.xp.reshape(mixing @ flat, (self.samples, *stack.shape[1:]))
                     self._averaged(i, Fields(vectors), 2, [(Sum(0, 2, t.factors, ()), float(c))])
 
-    def _averaged(self, i: int, directions: Directions, order: int, shares: list[tuple[Sum, float]]) -> None:
-        xp, count = self.xp, self.samples
-        if not self.errors and len(shares) == 1:
-            c = pushing.along(self.f, self.x, directions, order, None, float(count))
-            self.primal = c[0]
-            if c[-1] is not None:
-                s, number = shares[0]
-                self._add(i, self._with_factors(s, c[-1] * (number * math.factorial(order) / count)), None)
-            return
+    # --- what both do ---
+
+    def _averaged(
+        self,
+        i: int,
+        directions: Directions,
+        order: int,
+        shares: Sequence[tuple[Sum, Any]],
+        factor: float = 1.0,
+        fraction: float = 0.0,
+    ) -> None:
+        """factor · mean over the directions; they are a ``fraction`` of a finite population."""
+        count = directions.count
+        if not self.errors and len(shares) == 1 and isinstance(shares[0][1], float):
+            share, number = shares[0]
+            found = pushing.along(self.f, self.x, directions, order, None, float(count))
+            self.primal = found[0]
+            if found[-1] is not None:
+                times = number * math.factorial(order) * factor / count
+                self._add(i, self._with_factors(share, found[-1] * times), None)
+        elif (each := self._each(directions, order, shares)) is not None:
+            mean = self.xp.mean(each, axis=0)
+            spread = self.xp.sum((each - mean) ** 2, axis=0) / (count - 1) if self.errors else None
+            variance = None if spread is None else spread * (factor**2 / count * (1 - fraction))
+            self._add(i, mean * factor, variance)
+
+    def _each(self, directions: Directions, order: int, shares: Sequence[tuple[Sum, Any]]) -> Array | None:
+        """Every direction's share of the operator, (R, \\*f(x).shape); None if all are zero."""
         c = pushing.along(self.f, self.x, directions, order)
         self.primal = c[0]
-        each: Any = None
-        for s, number in shares:
-            if c[s.degree] is not None:
-                share = self._with_factors(s, c[s.degree] * (number * math.factorial(s.degree)), leading=1)
-                each = share if each is None else each + share
-        if each is not None:
-            mean = xp.mean(each, axis=0)
-            self._add(i, mean, _variance(xp, each, mean) / count if self.errors else None)
+        total: Any = None
+        for share, weight in shares:
+            found = c[share.degree]
+            if found is None:
+                continue
+            if not isinstance(weight, float):
+                weight = self.xp.reshape(weight, (-1, *(1,) * (found.ndim - 1)))
+            one = self._with_factors(share, found * (weight * math.factorial(share.degree)), leading=1)
+            total = one if total is None else total + one
+        return total
 
 
 def split(terms: Terms, kind: str) -> tuple[dict[Term, Fraction], dict[Term, Fraction]]:
@@ -264,19 +263,6 @@ def _chosen(directions: Directions, chosen: Array, x: Array) -> Directions:
     if isinstance(directions, Rows):
         return Rows(xp.take(directions._of(x), chosen, axis=0))
     return Fields(xp.take(directions.stack(x), chosen, axis=0))
-
-
-def _variance(xp: Any, each: Array, mean: Array) -> Array:
-    """The samples' variance, with a denominator of their number less one."""
-    return xp.sum((each - mean) ** 2, axis=0) / (each.shape[0] - 1)
-
-
-def _mean(xp: Any, each: Array, n: int, errors: bool) -> tuple[Array, Array | None]:
-    """n · mean, and its variance with the finite-population correction, (11.1)."""
-    count = each.shape[0]
-    mean = xp.mean(each, axis=0)
-    variance = _variance(xp, each, mean) * (n * n / count * (1 - count / n)) if errors else None
-    return n * mean, variance
 
 
 def _strata(xp: Any, each: Array, sizes: Any, errors: bool) -> tuple[Array, Array | None]:

@@ -18,7 +18,7 @@ from ntaylor.jets import Jet
 from ntaylor.layers import Dense, Scale
 from ntaylor.linalg_transposes import gram_root
 from ntaylor.namespace import check_same_dtype, check_same_kind, device, hides_values
-from ntaylor.networks import MLP, is_network
+from ntaylor.networks import is_network
 
 __all__ = ["along", "jet_along", "quadratic", "width_of_compression"]
 
@@ -72,11 +72,8 @@ def jet_along(f: Callable[..., Any], x: Array, directions: Directions, family: F
     return _restored(rest.push([value, Bundle(directions.product(x, weight), family)], order)[0], order)
 
 
-def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
-    """(x @ weight + bias, weight, the layers after) of a network that begins with a dense layer; None of all else.
-
-    A range of the inputs is part of the weight.
-    """
+def _head(f: Any, x: Array) -> tuple[list[Scale], Dense, Chain] | None:
+    """A network as the ranges of its inputs, its first dense layer, and the layers after; None of all else."""
     if not is_network(f) or x.ndim < 2:
         return None
     layers = list(f.layers)
@@ -85,7 +82,18 @@ def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
         scales.append(layers.pop(0))
     if not layers or not isinstance(layers[0], Dense):
         return None
-    first = layers.pop(0)
+    return scales, layers[0], Chain(layers[1:])
+
+
+def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
+    """(x @ weight + bias, weight, the layers after) of a network that begins with a dense layer; None of all else.
+
+    A range of the inputs is part of the weight.
+    """
+    head = _head(f, x)
+    if head is None:
+        return None
+    scales, first, rest = head
     weight = first.parameters["weight"]
     inner = f.point(x)
     named = {f"net.parameters[{name!r}]": p for name, p in f.parameters.items()}
@@ -97,7 +105,7 @@ def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
     for scale in reversed(scales):
         factor = scale.factor
         weight = factor[:, None] * weight if factor.ndim else factor * weight
-    return value, weight, Chain(layers)
+    return value, weight, rest
 
 
 def _restored(coefficients: list[Any], order: int) -> Jet:
@@ -110,9 +118,8 @@ def _restored(coefficients: list[Any], order: int) -> Jet:
 
 def width_of_compression(f: Any, x: Array) -> int | None:
     """How many directions are enough for a second-order operator of f at x; None where nothing is known of f."""
-    network = getattr(f, "compresses", f)
-    opened = _opened(network, x) if isinstance(network, MLP) else None
-    return None if opened is None else int(opened[1].shape[-1])
+    head = _head(getattr(f, "compresses", f), x)
+    return None if head is None else int(head[1].parameters["weight"].shape[-1])
 
 
 def quadratic(
