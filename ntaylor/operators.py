@@ -117,7 +117,7 @@ class Operator:
 
     def __matmul__(self, other: Any) -> Operator:
         if not isinstance(other, Operator):
-            raise TypeError(f"L @ M composes operators, M is a {describe(other)}: L applied to a function is L(f, x)")
+            raise TypeError(f"L @ M composes operators, M is {_a(other)}: L applied to a function is L(f, x)")
         dimension = _one_dimension(self, other)
         terms: dict[Term, Fraction] = {}
         for left, a in self.terms.items():

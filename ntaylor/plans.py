@@ -139,9 +139,7 @@ def _described(step: Step, dimension: int) -> list[str]:
         )
     for s in step.sums:
         power = "" if s.degree == 1 else f"^{s.degree}"
-        lines.append(
-            f"    {_of_factors(s.factors)}Σ ω D_v{power} f, of {s.degree} derivative{'s' * (s.degree > 1)}, with"
-        )
+        lines.append(f"    {_of_factors(s.factors)}Σ ω D_v{power} f with")
         if step.every:
             lines.append(f"      v = every coordinate  ω = {s.weights[0]}")
         elif step.form is not None:

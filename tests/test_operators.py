@@ -434,11 +434,11 @@ def test_plan_in_words():
         "  1 jet of order 2\n"
         "    cost: 3 arrays like f(x)\n"
         "    nested reverse mode instead is 2 gradients deep, its graph grows as 2^2\n"
-        "    Σ ω D_v^2 f, of 2 derivatives, with\n"
+        "    Σ ω D_v^2 f with\n"
         "      v = (1, 0)  ω = 1\n"
         "  1 jet of order 1\n"
         "    cost: 2 arrays like f(x)\n"
-        "    Σ ω D_v f, of 1 derivative, with\n"
+        "    Σ ω D_v f with\n"
         "      v = (0, 1)  ω = 3"
     )
 
