@@ -117,6 +117,8 @@ LINEAR = {
     "tile": lambda xp, u, v, a: xp.tile(u, (2, 1)),
     "trace": lambda xp, u, v, a: xp.linalg.trace(u[:2, :]),
     "diagonal": lambda xp, u, v, a: xp.linalg.diagonal(u[:2, :]),
+    "unstack": lambda xp, u, v, a: xp.stack(xp.unstack(u, axis=1)),
+    "unstack, last axis": lambda xp, u, v, a: xp.unstack(u, axis=-1)[1],
     "zeros_like": lambda xp, u, v, a: xp.zeros_like(u) + u,
 }
 BILINEAR = {
