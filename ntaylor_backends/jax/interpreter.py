@@ -225,7 +225,7 @@ def _solution(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
             rests = [subtract(rest, p) for rest, p in zip(rests, of_order, strict=True)]
         if all(rest is None for rest in rests):
             x.append([None] * len(b))
-            products.append([])
+            products.append([None] * len(b))
             continue
         given = [jnp.zeros_like(primal(v)) if rest is None else rest for v, rest in zip(b, rests, strict=True)]
         x.append(through(lambda *v: tuple(_plain(eqn, [*map(primal, constants), *v])), given, range(len(given))))
