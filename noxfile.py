@@ -20,7 +20,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 # The versions that are tested; adapters ask for less (pyproject.toml). One without CUDA is enough here.
 TORCH = ("torch==2.13.0", "triton; sys_platform == 'linux'")
-JAX = ("jax", "equinox", "flax", "optax")
+JAX = ("jax", "diffrax", "equinox", "flax", "optax")
 NUMBA = ("numba",)
 
 
