@@ -93,7 +93,9 @@ class Adapter:
     """a (R, h), R > h -> T (h, h) with TᵀT = aᵀa, differentiable where a is: equation (10.4)."""
 
     trainer: Callable[..., Trainer] | None = None
-    """(loss, parameters, constants, steps, rate, seed) -> :class:`Trainer`, by Adam, ``rate`` falling linearly to 0.
+    """(loss, parameters, constants, steps, rate, seed, beta2=0.999) -> :class:`Trainer`.
+
+    By Adam with ``beta2``, the memory of its second moments, and ``rate`` falling linearly to 0.
 
     ``parameters``, a flat dict, and ``constants``, a sequence, are NumPy arrays, of which it makes its own on the
     device it finds; loss(parameters, constants, draw) -> scalar. The numbers of step k follow from the seed and k.

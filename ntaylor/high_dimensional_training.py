@@ -187,7 +187,8 @@ def _prepared(task: Task, settings: Settings) -> tuple[MLP, Trainer]:
     net = MLP.create(widths, "tanh", xp=np, dtype=getattr(np, settings.dtype), seed=settings.seed)
     assert adapter.trainer is not None
     loss = task.loss(net, settings, adapter)
-    trainer = adapter.trainer(loss, net.parameters, task.constants(), settings.steps, settings.rate, settings.seed)
+    schedule = settings.steps, settings.rate, settings.seed, settings.beta2
+    trainer = adapter.trainer(loss, net.parameters, task.constants(), *schedule)
     return net, trainer
 
 

@@ -46,20 +46,21 @@ def number(array):
 # --- a step -----------------------------------------------------------------------------------------
 
 
-def test_a_step_is_one_of_adam_with_a_rate_that_falls_linearly_to_zero(backend):
+@pytest.mark.parametrize("beta2", [0.999, 0.9])
+def test_a_step_is_one_of_adam_with_a_rate_that_falls_linearly_to_zero(backend, beta2):
     """Adam written out, on Σ c_i p_i⁴ / 4, whose gradient is c p³."""
     p, c, steps, rate = np.asarray([1.0, -2.0, 0.5]), np.asarray([1.0, 0.1, 3.0]), 5, 0.1
 
     def loss(parameters, constants, draw):
         return (constants[0] * parameters["p"] ** 4).sum() / 4
 
-    trainer = adapter(backend).trainer(loss, {"p": p}, [c], steps, rate, 0)
+    trainer = adapter(backend).trainer(loss, {"p": p}, [c], steps, rate, 0, beta2)
     m, v = np.zeros(3), np.zeros(3)
     for k in range(steps):
         assert number(trainer.step()) == pytest.approx(float(np.sum(c * p**4) / 4), rel=1e-6)
         gradient = c * p**3
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        corrected = (m / (1 - 0.9 ** (k + 1))) / (np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-8)
+        m, v = 0.9 * m + 0.1 * gradient, beta2 * v + (1 - beta2) * gradient**2
+        corrected = (m / (1 - 0.9 ** (k + 1))) / (np.sqrt(v / (1 - beta2 ** (k + 1))) + 1e-8)
         p = p - rate * (1 - k / steps) * corrected
         np.testing.assert_allclose(trainer.state()["parameter.p"], p, rtol=1e-6)  # Optax keeps the rate in float32
     found = trainer.evaluate(lambda parameters, constants, x: parameters["p"] * x + constants[0], np.ones(3))
@@ -295,6 +296,7 @@ def test_a_real_overflow_is_noticed_and_the_start_is_kept_where_there_is_no_chec
         ({"unbiased": True}, "compressed is exact"),
         ({"samples": 0}, "samples must be >= 1"),
         ({"rate": math.nan}, "rate must be a positive number"),
+        ({"beta2": 1.0}, "beta2 must be a number from 0 to below 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(options, message):

@@ -40,13 +40,14 @@ class Trainer:
         steps: int,
         rate: float,
         seed: int,
+        beta2: float = 0.999,
     ):
         try:
             import optax
         except ImportError as missing:
             raise ImportError("training on JAX needs optax: pip install optax, or train on torch") from missing
 
-        optimiser = optax.adam(optax.linear_schedule(rate, 0.0, steps))
+        optimiser = optax.adam(optax.linear_schedule(rate, 0.0, steps), b2=beta2)
         own = {name: jnp.array(p) for name, p in parameters.items()}
         dtype = next(iter(own.values())).dtype
         self._constants = tuple(jnp.asarray(c, dtype) for c in constants)

@@ -38,13 +38,14 @@ class Trainer:
         steps: int,
         rate: float,
         seed: int,
+        beta2: float = 0.999,
     ):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._loss, self._steps, self._rate, self._seed = loss, steps, rate, seed
         self._parameters = {name: torch.tensor(p, device=device).requires_grad_(True) for name, p in parameters.items()}
         dtype = next(iter(self._parameters.values())).dtype
         self._constants = tuple(torch.tensor(c, dtype=dtype, device=device) for c in constants)
-        self._optimiser = torch.optim.Adam(self._parameters.values(), lr=rate)
+        self._optimiser = torch.optim.Adam(self._parameters.values(), lr=rate, betas=(0.9, beta2))
         self._generator = torch.Generator(device=device)
         self._draw = _Draw(self._generator, dtype)
         self._count = 0
