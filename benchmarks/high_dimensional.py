@@ -32,6 +32,7 @@ BASELINE_DIMENSIONS = (10, 100, 1_000, 10_000, 100_000)
 BASELINE_SEEDS = 5
 PUBLISHED_STEPS = 10_000
 PUBLISHED_BETA2 = 0.999
+MEASURED = ("error", "baseline", "published", "steps/s", "MB")
 KEPT = ("problem", "settings", "errors", "steps", "diverged_at_step", "steps_per_second", "peak_bytes", "curve")
 
 
@@ -142,7 +143,7 @@ def page(content: dict) -> str:
             "β₂ is Adam's; 0.999 is the published one. Where the baseline is already close, the first gradients are so",
             "much larger than all later ones that with it the error stays at the baseline until they are forgotten.",
             "",
-            "| equation | solution | D | method | steps | β₂ | seeds | error | baseline | published | steps/s | MB | on |",
+            f"| equation | solution | D | method | steps | β₂ | seeds | {' | '.join(MEASURED)} | on |",
             "|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
         ]
     for key, rows in grouped(content["runs"]).items():
