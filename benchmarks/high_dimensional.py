@@ -174,11 +174,12 @@ def draw(runs: list[dict]) -> str:
             curves.setdefault(name, []).append(r)
     if not curves:
         return ""
-    title = max(curves, key=lambda name: len(curves[name]))
-    lines = {
-        r["settings"]["method"]: ([q["step"] for q in r["curve"]], [q["error"] for q in r["curve"]])
-        for r in curves[title]
-    }
+    title = max(curves, key=lambda name: (len(curves[name]), curves[name][0]["problem"]["dimension"]))
+    lines = {}
+    for r in curves[title]:
+        about = r["settings"]
+        label = f"{about['method']}, β₂ = {about.get('beta2', PUBLISHED_BETA2):g}, {r['steps']:,} steps"
+        lines[label] = ([q["step"] for q in r["curve"]], [q["error"] for q in r["curve"]])
     error_picture(PICTURE, lines, curves[title][0]["errors"]["baseline_l2"], title, "relative L2 error")
     return f"{title}, seed 0."
 
