@@ -55,7 +55,7 @@ class Settings:
     rate: float = 1e-3
     beta2: float = 0.999
     """Adam's memory of squared gradients, 1/(1 − β₂) steps. The first gradients, of a solution that is far off in the
-    mean, are much larger than those that are left when it is right: at 0.999 they hold back thousands of later steps."""
+    mean, are much larger than those left when it is right: at 0.999 they hold back thousands of later steps."""
     seed: int = 0
     dtype: str = "float32"
     depth: int = 4
