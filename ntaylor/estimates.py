@@ -18,7 +18,7 @@ from ntaylor import pushing
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, Draws, Fields, Rows
 from ntaylor.namespace import array_namespace, device, hides_values
-from ntaylor.plans import Plan, Step, Sum, apply, factor_value
+from ntaylor.plans import Plan, Step, Sum, apply, factor_value, scaled
 from ntaylor.terms import Term, Terms
 
 __all__ = ["KINDS", "VECTORS", "Estimate", "estimate", "split"]
@@ -107,11 +107,7 @@ class _Run:
         """Directions of the step, each with the same probability: (11.1), or from every stratum: (11.2)."""
         directions, signs = step.at(self.x)
         n = step.count(self.x.shape[-1])
-        weights = []
-        for s in step.sums:
-            row = [float(w) for w in s.weights]
-            row = row * n if len(row) == 1 else row
-            weights.append(row if signs is None else [w * sign for w, sign in zip(row, signs, strict=True)])
+        weights = [scaled(s.weights, signs) for s in step.sums]
         for i in range(self.sets):
             if kind == "sparse":
                 chosen = self.draws.choose(n, self.samples, self.x)
@@ -141,18 +137,18 @@ class _Run:
         i: int,
         step: Step,
         directions: Directions,
-        weights: list[list[float]],
+        weights: list[tuple[float, list[float] | None]],
         chosen: Array,
         sizes: Any,
         n: int,
     ) -> None:
         xp, x = self.xp, self.x
         shares: list[tuple[Sum, Any]] = []
-        for share, row in zip(step.sums, weights, strict=True):
-            if all(w == row[0] for w in row):
-                shares.append((share, row[0]))
+        for share, (scale, relative) in zip(step.sums, weights, strict=True):
+            if relative is None:
+                shares.append((share, scale))
             else:
-                every = xp.asarray(row, dtype=x.dtype, device=None if hides_values(x) else device(x))
+                every = xp.asarray(relative, dtype=x.dtype, device=None if hides_values(x) else device(x))
                 shares.append((share, xp.take(every, chosen, axis=0)))
         part = _chosen(directions, chosen, x)
         if sizes is None:

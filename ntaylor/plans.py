@@ -21,9 +21,9 @@ from ntaylor.directions import Coordinates, Directions, of_integers
 from ntaylor.linear_forms import Direction, Monomial
 from ntaylor.namespace import array_namespace, broadcast_shapes, device, hides_values, is_array
 from ntaylor.power_sums import condition, power_sum
-from ntaylor.terms import Factor, Form, Term, Terms
+from ntaylor.terms import Factor, Form, Term, Terms, expanded
 
-__all__ = ["METHODS", "Plan", "Step", "Sum", "apply", "factor_value", "make_plan"]
+__all__ = ["METHODS", "Plan", "Step", "Sum", "apply", "factor_value", "make_plan", "scaled"]
 
 Array = Any
 
@@ -183,7 +183,7 @@ def make_plan(operators: Sequence[Terms], dimension: int) -> Plan:
             elif term in alone:
                 steps.append(Step(2, (Sum(output, 2, term.factors, (number,)),), every=dimension))
             else:
-                for monomial, times in _expanded(term, dimension).items():
+                for monomial, times in expanded(term, dimension).items():
                     if not monomial:
                         values.append((output, term.factors, number * times))
                         continue
@@ -197,19 +197,6 @@ def _laplacians_alone(terms: Terms, dimension: int) -> set[Term]:
     if dimension <= _EXPANDED:
         return set()
     return {t for t in terms if t.laplacians == 1 and not t.monomial}
-
-
-def _expanded(term: Term, dimension: int) -> dict[Monomial, Fraction]:
-    """Δ^p ∂^α as monomials."""
-    result = {term.monomial: Fraction(1)}
-    for _ in range(term.laplacians):
-        longer: dict[Monomial, Fraction] = {}
-        for monomial, number in result.items():
-            for i in range(dimension):
-                key = tuple(sorted((*monomial, i, i)))
-                longer[key] = longer.get(key, Fraction(0)) + number
-        result = longer
-    return result
 
 
 def _steps(polynomials: Mapping[tuple[int, tuple[Factor, ...], int], Mapping[Monomial, Fraction]]) -> list[Step]:
@@ -266,8 +253,7 @@ def apply(
         lower = [s for s in step.sums if s.degree < step.order]
         if _is_compressed(step, tops, f, x, directions, method):
             for top in tops:
-                weights = _combined(top.weights, signs, directions.count)
-                scale, relative = _scaled(weights)
+                scale, relative = scaled(top.weights, signs)
                 primal, result = pushing.quadratic(f, x, directions, relative, max_directions)
                 add(top, result * scale)
             if lower:  # first derivatives, along those directions only that they need
@@ -311,17 +297,18 @@ def _check_compressible(plan: Plan, f: Any, x: Array) -> None:
         )
 
 
-def _combined(weights: Sequence[Fraction], signs: Sequence[float] | None, count: int) -> list[float]:
+def scaled(weights: Sequence[Fraction], signs: Sequence[float] | None = None) -> tuple[float, list[float] | None]:
+    """A number, and the weights of every direction relative to it: None if all are 1.
+
+    One weight is that of all, so that a million equal ones are never written out.
+    """
+    if signs is None and len(weights) == 1:
+        return float(weights[0]), None
     numbers = [float(w) for w in weights]
-    if len(numbers) == 1 and count != 1:
-        numbers = numbers * count
-    return numbers if signs is None else [w * s for w, s in zip(numbers, signs, strict=True)]
-
-
-def _scaled(weights: list[float]) -> tuple[float, list[float] | None]:
-    """A number, and weights relative to it: None if all are 1."""
-    first = next((w for w in weights if w), 1.0)
-    return (first, None) if all(w == first for w in weights) else (1.0, weights)
+    if signs is not None:
+        numbers = [w * s for w, s in zip(numbers * len(signs) if len(numbers) == 1 else numbers, signs, strict=True)]
+    first = next((w for w in numbers if w), 1.0)
+    return (first, None) if all(w == first for w in numbers) else (1.0, numbers)
 
 
 def _push_and_sum(
@@ -340,38 +327,32 @@ def _push_and_sum(
     tops = [s for s in sums if s.degree == order]
     collapse = len(tops) == 1 and method != "plain" and count > 1
     primal = None
+    weighted = [(s, *scaled(s.weights, signs)) for s in sums]
     size = max_directions or count
+
+    def array(weights: list[float]) -> Array:
+        return xp.asarray(weights, dtype=x.dtype, device=None if hides_values(x) else device(x))
+
     for start in range(0, count, size):
         stop = min(start + size, count)
         part = directions if (start, stop) == (0, count) else directions.part(start, stop)
-        weighted = [(s, _scaled(_combined(s.weights, signs, count)[start:stop])) for s in sums]
-
-        def array(weights: list[float]) -> Array:
-            return xp.asarray(weights, dtype=x.dtype, device=None if hides_values(x) else device(x))
-
-        scale_top, relative_top = next((w for s, w in weighted if collapse and s is tops[0]), (1.0, None))
-        c = pushing.along(
-            f,
-            x,
-            part,
-            order,
-            None if relative_top is None else array(relative_top),
-            (float(stop - start) if relative_top is None else sum(relative_top)) if collapse else None,
-        )
+        here = [(s, scale, None if every is None else every[start:stop]) for s, scale, every in weighted]
+        weights, total = None, None
+        if collapse:
+            of_top = next(relative for s, _, relative in here if s is tops[0])
+            weights = None if of_top is None else array(of_top)
+            total = float(stop - start) if of_top is None else sum(of_top)
+        c = pushing.along(f, x, part, order, weights, total)
         primal = c[0]
-        for s, (scale, relative) in weighted:
+        for s, scale, relative in here:
             found = c[s.degree]
             if found is None:
                 continue
             if not (collapse and s is tops[0]):
-                if relative is None:
-                    found = xp.sum(found, axis=0)
-                else:
-                    found = xp.sum(found * xp.reshape(array(relative), (-1, *(1,) * (found.ndim - 1))), axis=0)
-                factor = scale
-            else:
-                factor = scale_top
-            add(s, found * (factor * math.factorial(s.degree)))
+                if relative is not None:
+                    found = found * xp.reshape(array(relative), (-1, *(1,) * (found.ndim - 1)))
+                found = xp.sum(found, axis=0)
+            add(s, found * (scale * math.factorial(s.degree)))
     return primal
 
 

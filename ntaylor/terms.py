@@ -15,7 +15,7 @@ from ntaylor.directions import Directions, Fields, Rows
 from ntaylor.linear_forms import Monomial
 from ntaylor.namespace import array_namespace, describe, is_array
 
-__all__ = ["Factor", "Form", "Term", "Terms", "composed", "monomials", "written"]
+__all__ = ["Factor", "Form", "Term", "Terms", "composed", "expanded", "monomials", "written"]
 
 Array = Any
 
@@ -110,7 +110,7 @@ def composed(left: Term, right: Term, dimension: int | None) -> dict[Term, Fract
     if right == Term() or (left.form is None and right == Term(form=right.form) and left == Term()):
         return {left: Fraction(1)}
     result: dict[Term, Fraction] = {}
-    for order, times in _one_by_one(left, dimension).items():
+    for order, times in expanded(left, dimension).items():
         derived = {right: Fraction(1)}
         for i in order:
             derived = _derived(derived, i, dimension)
@@ -120,7 +120,7 @@ def composed(left: Term, right: Term, dimension: int | None) -> dict[Term, Fract
     return result
 
 
-def _one_by_one(term: Term, dimension: int | None) -> dict[tuple[int, ...], Fraction]:
+def expanded(term: Term, dimension: int | None) -> dict[tuple[int, ...], Fraction]:
     """A term without its factors as a sum of products of single derivatives."""
     result = {term.monomial: Fraction(1)}
     if term.laplacians or term.form is not None:
@@ -155,7 +155,7 @@ def _derived(terms: Mapping[Term, Fraction], i: int, dimension: int | None) -> d
         if term.form is not None:
             written = {
                 Term(m, 0, None, term.factors): number * c
-                for m, c in _one_by_one(term._replace(factors=()), dimension).items()
+                for m, c in expanded(term._replace(factors=()), dimension).items()
             }
             for key, c in _derived(written, i, dimension).items():
                 result[key] = result.get(key, Fraction(0)) + c

@@ -10,12 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ntaylor.commands.arguments import RefusedError, positive, whole
+from ntaylor.commands.arguments import CHECKPOINT, REPORT, RefusedError, positive, prepare_folder, whole
 
 __all__ = ["add_highdim"]
 
-_CHECKPOINT = "checkpoint.safetensors"
-_REPORT = "report.json"
 _NETWORK = "network.safetensors"
 _PICTURE = "error.png"
 
@@ -97,8 +95,10 @@ def _highdim(options: argparse.Namespace) -> int:
     console = Console(markup=False, highlight=False)
     task, settings = _asked_for(options)
     folder = options.output or Path("-".join(["highdim", *map(str, _labels(task)), options.method]))
-    _prepare_folder(folder, options)
-    if options.resume and (folder / _REPORT).exists() and not (folder / _CHECKPOINT).exists():
+    if options.resume and options.overwrite:
+        raise RefusedError("--resume and --overwrite exclude each other: give one")
+    prepare_folder(folder, "--output", resume=options.resume, overwrite=options.overwrite)
+    if options.resume and (folder / REPORT).exists() and not (folder / CHECKPOINT).exists():
         content = _finished(folder, task, settings)
     else:
         content = _run(task, settings, folder, options, console)
@@ -167,37 +167,17 @@ def _labels(task: Any) -> list[Any]:
     return [about["equation"], about.get("solution", "semilinear"), about["dimension"]]
 
 
-def _prepare_folder(folder: Path, options: argparse.Namespace) -> None:
-    """Refuse, before any work, to write over what is there unless told to, and where nothing can be written."""
-    if options.resume and options.overwrite:
-        raise RefusedError("--resume and --overwrite exclude each other: give one")
-    found = [name for name in (_REPORT, _CHECKPOINT) if (folder / name).exists()]
-    if found and not (options.overwrite or options.resume):
-        raise RefusedError(
-            f"{folder} holds {found[0]} of another run: give --resume to go on from it, --overwrite to start anew, or "
-            "another --output"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise RefusedError(f"--output {folder} is a file: give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise RefusedError(f"{folder} cannot be written to: give another --output")
-    if options.overwrite:
-        for name in found:  # or an interrupted run would leave the old one looking like its result
-            (folder / name).unlink()
-
-
 def _finished(folder: Path, task: Any, settings: Any) -> dict[str, Any]:
     """The report of a run that has ended already, if it is the one asked for."""
     import json
     from dataclasses import asdict
 
     try:
-        content: dict[str, Any] = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         same = (content["problem"], content["settings"]) == (task.describe(), asdict(settings))
         content["errors"], content["diverged_at_step"], content["steps"]
     except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{folder / _REPORT} is damaged ({error}): give --overwrite to start anew") from error
+        raise RefusedError(f"{folder / REPORT} is damaged ({error}): give --overwrite to start anew") from error
     if not same:
         raise RefusedError(f"{folder} holds a run with other arguments: give another --output, or --overwrite")
     return content
@@ -216,7 +196,7 @@ def _run(task: Any, settings: Any, folder: Path, options: argparse.Namespace, co
         TimeElapsedColumn(),
         console=console,
     )
-    checkpoint = folder / _CHECKPOINT
+    checkpoint = folder / CHECKPOINT
     try:
         with bar:
             shown = bar.add_task("steps", total=settings.steps, loss="–", error="–")
@@ -230,7 +210,7 @@ def _run(task: Any, settings: Any, folder: Path, options: argparse.Namespace, co
         training.save_network(folder / _NETWORK, result)
         if options.plot:
             _draw(folder / _PICTURE, content, _labels(task), console)
-        write_json(folder / _REPORT, content)
+        write_json(folder / REPORT, content)
         # Only now is nothing lost with it.
         checkpoint.unlink(missing_ok=True)
     except ImportError as error:

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ntaylor.commands.arguments import RefusedError, whole
+from ntaylor.commands.arguments import CHECKPOINT, REPORT, RefusedError, prepare_folder, whole
 
 __all__ = ["add_burgers"]
 
-_CHECKPOINT = "checkpoint.safetensors"
-_REPORT = "report.json"
 _NETWORK = "network.safetensors"
 _PICTURE = "profile.png"
 _HIGHEST_PROFILE = 9
@@ -65,7 +63,7 @@ def _burgers(options: argparse.Namespace) -> int:
     if options.resume and options.overwrite:
         raise RefusedError("--resume and --overwrite exclude each other: give one")
     for _, folder in jobs:
-        _prepare_folder(folder, options)
+        prepare_folder(folder, "--out", resume=options.resume, overwrite=options.overwrite)
 
     reports = [_solve_profile(k, folder, options, console) for k, folder in jobs]
     _print_summary(reports, console)
@@ -107,29 +105,6 @@ def _print_summary(reports: Sequence[dict[str, Any]], console: Any) -> None:
     console.print(table)
 
 
-def _prepare_folder(folder: Path, options: argparse.Namespace) -> None:
-    """Refuse, before any work, to write over what is there unless told to, and where nothing can be written."""
-    found = {
-        name: what
-        for name, what in ((_REPORT, "a finished run"), (_CHECKPOINT, "the checkpoint of an interrupted run"))
-        if (folder / name).exists()
-    }
-    if found and not (options.overwrite or options.resume):
-        name, what = next(iter(found.items()))
-        raise RefusedError(
-            f"{folder} holds {what} ({name}): give --resume to go on from it, --overwrite to start anew, "
-            "or another --out"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise RefusedError(f"--out {folder} is a file: give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise RefusedError(f"{folder} cannot be written to: give another --out")
-    if options.overwrite:
-        for name in found:  # or an interrupted run would leave the old one looking like its result
-            (folder / name).unlink()
-
-
 def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: Any) -> dict[str, Any]:
     """Search, write the three files, return the report. A finished run is read, not repeated, on --resume."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -138,8 +113,8 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
     from ntaylor.problems.self_similar_burgers import SelfSimilarBurgers
     from ntaylor.storage import write_json
 
-    if options.resume and (folder / _REPORT).exists() and not (folder / _CHECKPOINT).exists():
-        finished = _read_report(folder / _REPORT)
+    if options.resume and (folder / REPORT).exists() and not (folder / CHECKPOINT).exists():
+        finished = _read_report(folder / REPORT)
         if (finished["profile"], finished["seed"]) != (k, options.seed):
             raise RefusedError(
                 f"{folder} holds profile {finished['profile']}, seed {finished['seed']}; asked for profile {k}, seed "
@@ -155,7 +130,7 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
         TimeElapsedColumn(),
         console=console,
     )
-    problem, checkpoint = SelfSimilarBurgers(k), folder / _CHECKPOINT
+    problem, checkpoint = SelfSimilarBurgers(k), folder / CHECKPOINT
     try:
         with bar:
             task = bar.add_task("start", total=None, profile=k, cost=float("nan"), lam=problem.middle)
@@ -173,7 +148,7 @@ def _solve_profile(k: int, folder: Path, options: argparse.Namespace, console: A
         profile_search.save_network(folder / _NETWORK, result)
         if not options.no_plot:
             _draw(folder / _PICTURE, result, console)
-        write_json(folder / _REPORT, content)
+        write_json(folder / REPORT, content)
         # Only now is nothing lost with it.
         checkpoint.unlink(missing_ok=True)
     except KeyboardInterrupt:
