@@ -38,6 +38,7 @@ from typing import Any
 
 from ntaylor import pair_rules
 from ntaylor.array_object import unwrapped_namespace
+from ntaylor.blocks import Block, arrays_in
 from ntaylor.dispatch import adapter_for
 from ntaylor.faa_di_bruno import tower
 from ntaylor.namespace import any_true, broadcast_shapes, is_array, is_complex, near_names, sum_to_shape
@@ -47,7 +48,7 @@ __all__ = ["Activation", "elu", "get", "names", "of_all_points", "of_one_shape",
 
 Array = Any
 Pair = tuple[Series, Series]
-Pullback = Callable[..., tuple[list[Array | None], dict[str, Array]]]
+Pullback = Callable[..., tuple[Sequence[Array | None], dict[str, Array]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +118,13 @@ class Activation:
         parameters: Mapping[str, Array],
         *,
         differentiable: int | None = None,
-    ) -> tuple[list[Array | None], Pullback]:
+    ) -> tuple[Sequence[Array | None], Pullback]:
         """Coefficients 0..order of f(u) and the pullback, by the adapter of these arrays or in closed form.
 
         The pullback is that of :meth:`closed_form`. f is refused where it is not differentiable to the order
         ``differentiable``, which is ``order`` unless given. Errors are those of :meth:`pair`.
         """
-        arrays = (*u, *parameters.values())
+        arrays = (*arrays_in(u), *parameters.values())
         self._check_argument(u[0], unwrapped_namespace(arrays), order if differentiable is None else differentiable)
         activate = adapter_for(*arrays).activate
         if activate is None:
@@ -132,14 +133,14 @@ class Activation:
 
     def closed_form(
         self, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
-    ) -> tuple[list[Array | None], Pullback]:
+    ) -> tuple[Sequence[Array | None], Pullback]:
         """Coefficients 0..order of f(u), and the pullback: one correlation with w, equation (3.2).
 
         ``pullback(cotangent, per_sample=False)`` gives the cotangents of ``u`` and of the parameters by name. They
         have the shapes of what they belong to; with ``per_sample=True`` those of ``u`` are left as they come, and
         those of the parameters are summed over the features only.
         """
-        xp = unwrapped_namespace((*u, *parameters.values()))
+        xp = unwrapped_namespace((*arrays_in(u), *parameters.values()))
         series, w, partials = self.pair_unchecked(Series(u), xp, order, parameters)
         v = of_all_points(series.truncated(order), u, xp)
 
@@ -210,14 +211,20 @@ def of_all_points(v: list[Array | None], u: Sequence[Array | None], xp: Any) -> 
     return result
 
 
-def of_one_shape(cotangent: Sequence[Array | None]) -> list[list[Array | None]]:
+def of_one_shape(cotangent: Sequence[Array | None]) -> list[Sequence[Array | None]]:
     """The cotangents as a sum of lists that each hold those of one shape; one list, of zeros, if there are none.
 
     What goes back from one shape is summed over what a coefficient is shared by before it meets that of another.
     """
-    shapes = dict.fromkeys(tuple(c.shape) for c in cotangent if c is not None)
+    if isinstance(cotangent, Block):
+        return [cotangent]
+    shapes: list[tuple[int, ...]] = []
+    for c in cotangent:
+        # Compared, never hashed: see ``broadcast_shapes``.
+        if c is not None and not any(tuple(c.shape) == shape for shape in shapes):
+            shapes.append(tuple(c.shape))
     if len(shapes) < 2:
-        return [list(cotangent)]
+        return [cotangent]
     return [[c if c is not None and tuple(c.shape) == shape else None for c in cotangent] for shape in shapes]
 
 

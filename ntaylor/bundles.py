@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ntaylor.array_object import ArrayObject, Namespace, apply, function_of, objects_in, unwrapped_namespace
+from ntaylor.blocks import Block
 from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.namespace import MissingRule, hides_values, is_array, special
 from ntaylor.series import Series, add, operator_of
@@ -159,8 +160,10 @@ class Total(_Along):
         return f"Total({self.family.size} of shape {self.shape})"
 
 
-def collapsed(coefficients: Sequence[Any]) -> list[Any]:
+def collapsed(coefficients: Sequence[Any]) -> Sequence[Any]:
     """The coefficients 0, 1, …, those from the family's order on summed over its directions."""
+    if isinstance(coefficients, Block):
+        return coefficients
     return [
         c.total() if isinstance(c, Bundle) and c.family.order is not None and k >= c.family.order else c
         for k, c in enumerate(coefficients)
@@ -178,8 +181,6 @@ class _AlongAdapter(Adapter):
     """Bundles of any library are served by the core's rules, whatever slots their library's adapter fills."""
 
     priority = 300
-    # Rows of one direction and of all do not lie under one another.
-    joins_orders = False
 
     def activate(
         self, activation: Any, u: Sequence[Any], order: int, parameters: Mapping[str, Any]

@@ -23,15 +23,21 @@ Array = Any
 class _Composite(Layer):
     """A layer made of others; a part's parameters are named ``part.name``."""
 
+    _structure: tuple[Any, ...] | None = None
+    """Found once; replacements have the same."""
+
     def __init__(self, parts: Mapping[str, Layer]):
         self.parts = dict(parts)
         self.parameters = {
             f"{part}.{name}": array for part, layer in self.parts.items() for name, array in layer.parameters.items()
         }
+        self.leaves = tuple(self.parameters.values())
+        """The arrays that the layers have, in the order of ``parameters``, a dict that anybody may write to."""
 
     def replace(self, parameters: Mapping[str, Array]) -> _Composite:
         other = copy(self)
         other.parameters = {name: parameters[name] for name in self.parameters}
+        other.leaves = tuple(other.parameters.values())
         other.parts = {
             part: layer.replace({name: parameters[f"{part}.{name}"] for name in layer.parameters})
             for part, layer in self.parts.items()
@@ -40,7 +46,9 @@ class _Composite(Layer):
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        return (type(self), *((part, layer.structure) for part, layer in self.parts.items()))
+        if self._structure is None:
+            self._structure = (type(self), *((part, layer.structure) for part, layer in self.parts.items()))
+        return self._structure
 
 
 def _prefixed(part: str, gradients: Gradients) -> Gradients:

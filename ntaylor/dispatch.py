@@ -65,6 +65,9 @@ class Adapter:
     propagate: Callable[..., Any] | None = None
     """(network, coefficients, order) -> coefficients of the network's output."""
 
+    push_network: Callable[..., Any] | None = None
+    """(network, coefficients, order, plain) -> what plain(coefficients, order), its own push, gives; faster."""
+
     activate: Callable[..., Any] | None = None
     """(activation, coefficients, order, parameters) -> (coefficients of the value, pullback).
 
@@ -107,9 +110,6 @@ class Adapter:
     By the library's own automatic differentiation, nested, and nothing of ntaylor; differentiable itself. What fast
     methods are compared with.
     """
-
-    joins_orders: bool = True
-    """Whether a dense layer multiplies the rows of all orders in one product, or each order in one of its own."""
 
 
 _CORE = Adapter()

@@ -26,6 +26,7 @@ from ntaylor.array_object import (
     refuse_complex,
     unwrapped_namespace,
 )
+from ntaylor.blocks import opened
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.linalg_rules import EighResult, QRResult, SlogdetResult, check_reduced
@@ -322,20 +323,21 @@ def activate(
     return record(v, [*u, *parameters.values()], pullback, level), pullback_on_variables
 
 
-def propagate(network: Any, u: Sequence[Any], order: int) -> list[Any]:
+def propagate(network: Any, u: Sequence[Any], order: int) -> Sequence[Any]:
     """A whole network as one node, with the adjoint that its layers give."""
     names = list(network.parameters)
     parameters = [network.parameters[name] for name in names]
     level = _top_level([*u, *parameters])
     plain = network.replace({name: _value(network.parameters[name], level) for name in names})
     v, network_pullback = plain.push([_value(c, level) for c in u], order)
+    held, closed = opened(v)
 
     def pullback(cotangent: Sequence[Array | None]) -> list[Array | None]:
-        of_u, gradients = network_pullback(list(cotangent))
+        of_u, gradients = network_pullback(closed(cotangent))
         of_u = [*of_u, *[None] * (len(u) - len(of_u))]
         return [*of_u, *(gradients[name] for name in names)]
 
-    return record(v, [*u, *parameters], pullback, level)
+    return closed(record(held, [*u, *parameters], pullback, level))
 
 
 def _unstack(a: Variable, *, axis: int = 0) -> list[Any]:

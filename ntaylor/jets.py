@@ -17,11 +17,12 @@ from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import HELD, ArrayObject, call_rule, objects_in, unwrapped_namespace
+from ntaylor.blocks import Block, arrays_in
 from ntaylor.bundles import Bundle, collapsed
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.jet_rules import RULES
-from ntaylor.namespace import MissingRule, check_order, did_you_mean, is_array
+from ntaylor.namespace import MissingRule, check_order, device, did_you_mean, is_array
 from ntaylor.series import Series
 from ntaylor.standard import NUMPY_NAMES, REFUSED
 
@@ -47,6 +48,7 @@ class Jet(ArrayObject):
     """
 
     __slots__ = ("_series", "level", "order")
+    _series: Sequence[Array | None]
 
     def __init__(self, coefficients: Sequence[Array | None], order: int | None = None, *, level: float = HELD):
         if not len(coefficients):
@@ -58,13 +60,16 @@ class Jet(ArrayObject):
                 f"got {len(coefficients)}{', of which the first is None' if coefficients[0] is None else ''}"
             )
         self.level = level
+        if isinstance(coefficients, Block):
+            self._series = coefficients
+            return
         for k, c in enumerate(coefficients):
             if c is not None and not is_array(c):
                 raise TypeError(
                     f"coefficient {k} of a Jet must be an array, got {type(c).__name__}: pass xp.asarray(…)"
                 )
         shape, dtype = tuple(coefficients[0].shape), coefficients[0].dtype
-        self._series: list[Array | None] = []
+        series: list[Array | None] = []
         for k, c in enumerate(coefficients):
             if c is not None and tuple(c.shape) != shape:
                 try:
@@ -78,11 +83,10 @@ class Jet(ArrayObject):
                 # What a constant of a wider dtype did to the primal alone: xp.imag, for one, takes complex arrays only.
                 xp = unwrapped_namespace([c])
                 c = xp.astype(c, dtype) if xp.result_type(c.dtype, dtype) == dtype else c
-            self._series.append(c)
-        while len(self._series) > 1 and self._series[-1] is None:
-            self._series.pop()
-        if type(self._series[-1]) is Bundle:
-            self._series = collapsed(self._series)
+            series.append(c)
+        while len(series) > 1 and series[-1] is None:
+            series.pop()
+        self._series = collapsed(series) if type(series[-1]) is Bundle else series
 
     @property
     def primal(self) -> Array:
@@ -97,7 +101,7 @@ class Jet(ArrayObject):
     @property
     def coefficients(self) -> Array:
         """Taylor coefficients u_k = u^(k)/k! stacked, shape (order + 1, \\*shape)."""
-        return stack_coefficients([self._coefficient(k) for k in range(self.order + 1)])
+        return stack_coefficients(self._all())
 
     @property
     def derivatives(self) -> Array:
@@ -105,17 +109,22 @@ class Jet(ArrayObject):
 
         Raises OverflowError where k! is no number of this dtype: beyond order 170 in float64, 34 in float32.
         """
-        largest = float(unwrapped_namespace(self._series).finfo(self.dtype).max)
+        coefficients = self._all()
+        if self.order < 2:
+            return stack_coefficients(coefficients)
+        xp = unwrapped_namespace(arrays_in(self._series))
+        largest = float(xp.finfo(self.dtype).max)
         if math.lgamma(len(self._series)) > math.log(largest):
             raise OverflowError(
                 f"{len(self._series) - 1}! exceeds the largest {self.dtype}, {largest:.1e}: take Taylor coefficients "
                 "instead, nt.jet(f, x, order).coefficients, or a lower order"
             )
+        if isinstance(coefficients, Block):
+            factors = [float(math.factorial(k)) for k in range(self.order + 1)]
+            of_orders = xp.asarray(factors, dtype=self.dtype, device=device(coefficients.array))
+            return coefficients.array * xp.reshape(of_orders, (-1, *[1] * self.ndim))
         return stack_coefficients(
-            [
-                c if c is None or k < 2 else c * float(math.factorial(k))
-                for k, c in enumerate(self._coefficient(k) for k in range(self.order + 1))
-            ]
+            [c if c is None or k < 2 else c * float(math.factorial(k)) for k, c in enumerate(coefficients)]
         )
 
     def derivative(self) -> Jet:
@@ -126,6 +135,12 @@ class Jet(ArrayObject):
         if series[0] is None:
             series[0] = self.primal * 0
         return type(self)(series, self.order - 1, level=self.level)
+
+    def _all(self) -> Sequence[Array | None]:
+        """Coefficients 0..order."""
+        if isinstance(self._series, Block) and len(self._series) == self.order + 1:
+            return self._series
+        return [self._coefficient(k) for k in range(self.order + 1)]
 
     def _coefficient(self, k: int) -> Array | None:
         return self._series[k] if k < len(self._series) else None
@@ -205,6 +220,8 @@ serve(Jet, _JetAdapter())
 
 def stack_coefficients(coefficients: Sequence[Array | None]) -> Array:
     """One array with a new leading axis; structural zeros become zeros here, at the public edge."""
+    if isinstance(coefficients, Block):
+        return coefficients.array
     xp = unwrapped_namespace(coefficients)
     zero = xp.zeros_like(coefficients[0]) if any(c is None for c in coefficients) else None
     return xp.stack([zero if c is None else c for c in coefficients])

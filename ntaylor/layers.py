@@ -13,6 +13,7 @@ has its coefficient's shape, so backwards what was shared is summed over, by :fu
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.dispatch import adapter_for
+from ntaylor.blocks import Block, arrays_in, mapped_all
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.series import Series, add, correlate, sin_cos
 
@@ -43,7 +44,8 @@ __all__ = [
 ]
 
 Array = Any
-Coefficients = list[Any]
+Coefficients = Sequence[Any]
+"""Arrays, or ``None`` for structural zeros: a list, or a block of those that are of one shape."""
 Gradients = dict[str, Array]
 Pullback = Callable[..., tuple[Coefficients, Gradients]]
 """(cotangents of the output coefficients, per_sample=False) -> (those of the input, of the parameters).
@@ -130,8 +132,10 @@ def settled(cotangent: Coefficients, like: Coefficients, lead: int | None = None
     ``None`` to sum to the very shapes, or in a per-sample pullback the number of axes … in front: then the
     batch stays and only directions are summed over.
     """
+    if isinstance(cotangent, Block) and isinstance(like, Block) and cotangent.array.shape == like.array.shape:
+        return cotangent
     points = like[0].ndim
-    result: Coefficients = []
+    result: list[Array | None] = []
     for c, x in zip_longest(cotangent[: len(like)], like):
         if c is None or x is None:
             result.append(None)
@@ -169,7 +173,11 @@ def summed(a: Coefficients, b: Coefficients) -> Coefficients:
 
 
 class Dense(Layer):
-    """u @ weight + bias, with weight (in, out) and bias (out,) or None: one matrix product for all orders."""
+    """u @ weight + bias, with weight (in, out) and bias (out,) or None.
+
+    A block of coefficients is one matrix product; others are one each, which costs less than to join them. The bias
+    touches the primal only.
+    """
 
     def __init__(self, weight: Array, bias: Array | None = None):
         if weight.ndim != 2 or (bias is not None and tuple(bias.shape) != tuple(weight.shape[1:])):
@@ -180,60 +188,44 @@ class Dense(Layer):
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
-        xp = unwrapped_namespace([*u, weight])
-        v = _products(xp, u, weight)
-        if bias is not None:
-            v[0] = v[0] + bias
+        xp = unwrapped_namespace([*arrays_in(u), weight])
+        v = mapped_all(lambda c: _product(xp, c, weight), u)
+        if bias is not None and isinstance(v, Block):
+            primal = v[0]
+            primal += bias
+        elif bias is not None:
+            v = [v[0] + bias, *v[1:]]
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             lead = leading_axes(cotangent, v, per_sample)
             given = settled(cotangent, v, lead)
-            there = [k for k, z in enumerate(given) if z is not None]
-            if not there:
+            z_bar = arrays_in(given)
+            if not z_bar:
                 return given, {name: xp.zeros_like(p) for name, p in self.parameters.items()}
-            inputs, z_bar = [u[k] for k in there], [given[k] for k in there]
-            rows = _rows(xp, z_bar)
+            inputs = arrays_in(u) if isinstance(given, Block) else [u[k] for k, z in enumerate(given) if z is not None]
             if lead is None:
-                gradients = {"weight": _rows(xp, inputs).T @ rows}
+                terms = (xp.matmul(_rows(xp, c).T, _rows(xp, z)) for c, z in zip(inputs, z_bar, strict=True))
+                gradients = {"weight": functools.reduce(add, terms)}
             else:
                 gradients = {"weight": _outer_per_sample(xp, inputs, z_bar, u[0].shape, lead)}
             if bias is not None:
                 of_bias = given[0] if given[0] is not None else settled([xp.zeros_like(z_bar[0])], v, lead)[0]
                 gradients["bias"] = sum_to_shape(of_bias, bias.shape) if lead is None else of_bias
-            return _split(xp, rows @ weight.T, given), gradients
+            return mapped_all(lambda c: _product(xp, c, weight.T), given), gradients
 
         return v, pullback
 
 
-def _products(xp: Any, u: Coefficients, weight: Array) -> Coefficients:
-    """u_k @ weight for every coefficient that is there, in one matrix product, or one an order if that is faster."""
-    present = [c for c in u if c is not None]
-    if not adapter_for(*present, weight).joins_orders:
-        # Not ``@``, whose operands torch.compile swaps where the left one is an object of ours.
-        return [None if c is None else xp.matmul(c, weight) for c in u]
-    return _split(xp, _rows(xp, present) @ weight, u) if present else [None] * len(u)
+def _product(xp: Any, c: Array, weight: Array) -> Array:
+    """c @ weight, its rows one under another in one product of two matrices."""
+    # Not ``@``, whose operands torch.compile swaps where the left one is an object of ours.
+    rows = xp.matmul(_rows(xp, c), weight)
+    return rows if c.ndim == 2 else xp.reshape(rows, (*c.shape[:-1], weight.shape[-1]))
 
 
-def _rows(xp: Any, coefficients: Coefficients) -> Array:
-    """All rows of all coefficients under one another, (rows, features)."""
-    if len(coefficients) == 1 and coefficients[0].ndim == 2:
-        return coefficients[0]
-    return xp.concat([xp.reshape(c, (math.prod(c.shape[:-1]), c.shape[-1])) for c in coefficients])
-
-
-def _split(xp: Any, rows: Array, like: Coefficients) -> Coefficients:
-    """The inverse of ``_rows``: coefficients of the batches of ``like``, absent where those are."""
-    result: Coefficients = []
-    start = 0
-    for c in like:
-        if c is None:
-            result.append(None)
-            continue
-        shape = (*c.shape[:-1], rows.shape[-1])
-        stop = start + math.prod(shape[:-1])
-        result.append(xp.reshape(rows[start:stop, :], shape))
-        start = stop
-    return result
+def _rows(xp: Any, c: Array) -> Array:
+    """(rows, features)."""
+    return c if c.ndim == 2 else xp.reshape(c, (math.prod(c.shape[:-1]), c.shape[-1]))
 
 
 def _outer_per_sample(xp: Any, u: Coefficients, z: Coefficients, shape: tuple[int, ...], lead: int) -> Array:
@@ -337,11 +329,12 @@ class FourierFeatures(Layer):
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         xp = unwrapped_namespace([*u, self._weight])
-        z = _products(xp, u, self._weight)
+        z = mapped_all(lambda c: _product(xp, c, self._weight), u)
         v, wave_pullback = _push_waves(xp, z, order)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-            return _products(xp, wave_pullback(cotangent, per_sample), self._weight.T), {}
+            of_waves = wave_pullback(cotangent, per_sample)
+            return mapped_all(lambda c: _product(xp, c, self._weight.T), of_waves), {}
 
         return v, pullback
 
@@ -383,7 +376,7 @@ class Periodic(Layer):
             rest_bar = [None if c is None else c[..., 2 * count :] for c in cotangent]
             lead = leading_axes(cotangent, v, per_sample)
             of_plain = settled(rest_bar, plain, lead) if plain else [None] * len(u)
-            u_bar: Coefficients = []
+            u_bar: list[Array | None] = []
             for waves, rest in zip(of_waves, of_plain, strict=True):
                 some = next((side[..., 0] * 0 for side in (waves, rest) if side is not None), None)
                 if some is None:
@@ -400,7 +393,7 @@ class Periodic(Layer):
 def _side_by_side(xp: Any, left: Coefficients, right: Coefficients) -> Coefficients:
     """Features of ``left`` then of ``right``; one that is absent beside one that is there is zeros."""
     widths = left[0].shape[-1], right[0].shape[-1]
-    result: Coefficients = []
+    result: list[Array | None] = []
     for pair in zip_longest(left, right):
         some = next((c for c in pair if c is not None), None)
         if some is None:

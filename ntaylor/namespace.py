@@ -355,7 +355,8 @@ def sum_to_shape(array: Array, shape: Sequence[int]) -> Array:
     stretched = tuple(
         axis for axis in range(array.ndim) if axis < extra or (shape[axis - extra] == 1 and array.shape[axis] != 1)
     )
-    return xp.reshape(xp.sum(array, axis=stretched), tuple(shape))
+    total = xp.sum(array, axis=stretched)
+    return total if len(stretched) == extra else xp.reshape(total, tuple(shape))
 
 
 def special(xp: Any, name: str) -> Callable[[Array], Array]:

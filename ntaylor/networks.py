@@ -14,10 +14,11 @@ from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import objects_in, unwrapped_namespace
+from ntaylor.blocks import Block, arrays_in, mapped_all
 from ntaylor.composites import Chain, Gated, Odd, Skip
 from ntaylor.dispatch import adapter_for
 from ntaylor.jets import Jet
-from ntaylor.layers import Activate, Dense, FourierFeatures, Layer, Periodic, Scale
+from ntaylor.layers import Activate, Coefficients, Dense, FourierFeatures, Layer, Periodic, Pullback, Scale
 from ntaylor.namespace import (
     array_namespace,
     as_floating,
@@ -25,6 +26,7 @@ from ntaylor.namespace import (
     check_same_dtype,
     check_same_kind,
     describe,
+    device,
     is_array,
     is_complex,
     near_names,
@@ -34,7 +36,6 @@ from ntaylor.namespace import (
 __all__ = ["MLP", "is_network"]
 
 Array = Any
-Coefficients = list[Any]
 
 
 class MLP(Chain):
@@ -173,12 +174,7 @@ class MLP(Chain):
         """
         x = self.point(coefficients[0])
         scalars = x.ndim < 2 and self.width_in == 1
-        named = {f"net.parameters[{name!r}]": p for name, p in self.parameters.items()}
-        check_same_kind(x=x, **dict(list(named.items())[:1]))
-        series = {f"coefficient {k}": c for k, c in enumerate(coefficients) if k and c is not None}
-        check_same_dtype(x=x, **series, **named)
-        for name, c in series.items():
-            _check_fits(x, name, c)
+        self._check_kinds(x, coefficients)
         xp = unwrapped_namespace(coefficients)
         # A lone scalar or vector becomes a batch of one, so that every layer sees (batch, features).
         lone = x.ndim == (0 if scalars else 1)
@@ -193,16 +189,33 @@ class MLP(Chain):
         u = [None if c is None else batched(c) for c in coefficients]
         propagate = adapter_for(*u, *self.parameters.values()).propagate
         v = propagate(self, u, order) if propagate is not None else self.push(u, order)[0]
-        xp = unwrapped_namespace(v)
-        batch = tuple(v[0].shape[:-1])
+        xp = unwrapped_namespace(arrays_in(v))
+        batch, in_block = tuple(v[0].shape[:-1]), isinstance(v, Block)
 
         def restored(c: Array) -> Array:
-            if tuple(c.shape[:-1]) != batch:
+            if not in_block and tuple(c.shape[:-1]) != batch:
                 c = xp.broadcast_to(c, (*broadcast_shapes(c.shape[:-1], batch), c.shape[-1]))
             c = c[..., 0, :] if lone else c
             return c[..., 0] if scalars and c.shape[-1] == 1 else c
 
-        return [None if c is None else restored(c) for c in v]
+        return mapped_all(restored, v)
+
+    def _check_kinds(self, x: Array, coefficients: Coefficients) -> None:
+        """Raise TypeError or ValueError unless coefficients and parameters go with x."""
+        series = {f"coefficient {k}": c for k, c in enumerate(coefficients) if k and c is not None}
+        arrays = [*series.values(), *self.parameters.values()]
+        first = arrays[-1] if arrays else x
+        if type(first) is not type(x) or device(first) != device(x) or any(a.dtype != x.dtype for a in arrays):
+            named = {f"net.parameters[{name!r}]": p for name, p in self.parameters.items()}
+            check_same_kind(x=x, **dict(list(named.items())[:1]))
+            check_same_dtype(x=x, **series, **named)
+        for name, c in series.items():
+            _check_fits(x, name, c)
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        push = adapter_for(*arrays_in(u), *self.leaves).push_network
+        plain = super().push
+        return plain(u, order) if push is None else push(self, u, order, plain)
 
     def __repr__(self) -> str:
         # JAX's tree functions put None and much else in the place of parameters.

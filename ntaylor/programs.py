@@ -125,6 +125,11 @@ class Program:
         tail = recording.program([scalars[at] if isinstance(at, int) else at for at in self.outputs])
         return _Recording(list(self.values)).program_of_places(list(handed)), tail
 
+    @cached_property
+    def after_functions(self) -> Program:
+        """The tail of :meth:`split`: what is left to compute when the values of all functions are there."""
+        return self.split()[1]
+
     def _read_outside(self, at: int, inside: set[int]) -> bool:
         return any(
             isinstance(value, Operation) and at in value.arguments and place not in inside
@@ -149,6 +154,8 @@ class Program:
 class _Recording:
     values: list[Input | Operation] = field(default_factory=list)
     places: dict[Input | Operation, int] = field(default_factory=dict)
+    instead: dict[int, int] = field(default_factory=dict)
+    """Operations whose value an input has: by their places."""
 
     def place(self, value: Input | Operation) -> Scalar:
         if value not in self.places:
@@ -173,6 +180,8 @@ class _Recording:
         arguments = tuple(self.argument(value) for value in values)
         if name in ("add", "multiply"):  # a + b is b + a: constants last
             arguments = tuple(sorted(arguments, key=lambda a: (isinstance(a, Constant), str(a))))
+        if name == "where" and self._is_modulus(*arguments):
+            return self.apply("abs", (Scalar(self, arguments[2]),))  # type: ignore[arg-type]
         first, last = arguments[0], arguments[-1]
         if isinstance(first, int) and isinstance(last, Constant):
             if name == "divide" and last.number != 0:
@@ -183,22 +192,38 @@ class _Recording:
                 return self.apply("negative", (Scalar(self, first),))
         return self.place(Operation(name, arguments))
 
+    def _is_modulus(self, condition: Argument, a: Argument, b: Argument) -> bool:
+        """Whether it is b < 0 ? −b : b, which rules write for |b| where a complex array may come."""
+        if not (isinstance(condition, int) and isinstance(a, int) and isinstance(b, int)):
+            return False
+        is_left, opposite = Operation("less", (b, Constant(0.0))), Operation("negative", (b,))
+        return self.values[condition] == is_left and self.values[a] == opposite
+
+    def stands_for(self, known: Scalar, value: Any) -> None:
+        """Let the input ``known`` be read wherever ``value`` is wanted, if that is the result of an operation."""
+        if isinstance(value, Scalar) and isinstance(self.values[value.at], Operation):
+            self.instead[value.at] = known.at
+
     def program(self, outputs: Sequence[Any]) -> Program:
         """What ``outputs`` need, in the order of recording, renumbered."""
         return self.program_of_places([None if value is None else self.argument(value) for value in outputs])
 
     def program_of_places(self, wanted: Sequence[Argument | None]) -> Program:
         """The same for outputs by their places."""
-        needed = {at for at in wanted if isinstance(at, int)}
+
+        def place_of(at: int) -> int:
+            return self.instead.get(at, at)
+
+        needed = {place_of(at) for at in wanted if isinstance(at, int)}
         for at in reversed(range(len(self.values))):
             value = self.values[at]
             if isinstance(value, Operation) and at in needed:
-                needed.update(a for a in value.arguments if isinstance(a, int))
+                needed.update(place_of(a) for a in value.arguments if isinstance(a, int))
         kept = sorted(needed, key=lambda at: (not isinstance(self.values[at], Input), at))
         new = {at: i for i, at in enumerate(kept)}
 
         def renumbered(argument: Argument) -> Argument:
-            return new[argument] if isinstance(argument, int) else argument
+            return new[place_of(argument)] if isinstance(argument, int) else argument
 
         values = [self.values[at] for at in kept]
         return Program(
@@ -340,17 +365,27 @@ def forward(rule: Rule, wanted: Sequence[int], present: Sequence[bool], paramete
     return record(values, names_of_inputs(present, parameters))
 
 
-def adjoint(rule: Rule, present: Sequence[bool], parameters: Sequence[str], cotangents: Sequence[bool]) -> Program:
+def adjoint(
+    rule: Rule,
+    present: Sequence[bool],
+    parameters: Sequence[str],
+    cotangents: Sequence[bool],
+    known: Sequence[bool] = (),
+) -> Program:
     """ū_j of those u_j that are present, then the parameters' cotangents, from u, the parameters and v̄_k.
 
-    ``cotangents`` says which v̄_k are there; their inputs are ``g0``, …, after the others. Equation (3.2); w is
-    computed anew from u, which costs fewer reads of memory than keeping it. A parameter's cotangent here is that of
-    one element: where elements share a parameter it is still to be summed.
+    ``cotangents`` says which v̄_k are there; their inputs are ``g0``, …. Equation (3.2). Those v_k that are ``known``
+    are inputs ``v0``, … too and are not computed again: the w of a closing relation, as 1 − v², then needs no u at all.
+    A parameter's cotangent here is that of one element: where elements share a parameter it is still to be summed.
     """
+    names = names_of_inputs(present, parameters, cotangents)
+    of_v = {k: f"v{k}" for k, there in enumerate(known) if there}
 
     def values(*scalars: Scalar) -> list[Any]:
-        u, named, given = _arguments(scalars, present, parameters, cotangents)
-        _, w, partials = rule(u, SCALARS, named)
+        u, named, given = _arguments(scalars[: len(names)], present, parameters, cotangents)
+        v, w, partials = rule(u, SCALARS, named)
+        for k, scalar in zip(of_v, scalars[len(names) :], strict=True):
+            scalar.recording.stands_for(scalar, v[k])
         found = correlate(given, w, len(present))
         of_u = [found[j] for j, there in enumerate(present) if there]
         if missing := [name for name in parameters if name not in partials]:
@@ -358,7 +393,7 @@ def adjoint(rule: Rule, present: Sequence[bool], parameters: Sequence[str], cota
         # Σ_k v̄_k ∂v_k/∂parameter is the correlation's first.
         return of_u + [correlate(given, partials[name], 1)[0] for name in parameters]
 
-    return record(values, names_of_inputs(present, parameters, cotangents))
+    return record(values, [*names, *of_v.values()])
 
 
 def names_of_inputs(present: Sequence[bool], parameters: Sequence[str], cotangents: Sequence[bool] = ()) -> list[str]:

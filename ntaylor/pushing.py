@@ -6,7 +6,7 @@ Taylor coefficients, derivatives are up to the caller's k!. Equation numbers ref
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ntaylor.array_object import new_level, unwrapped_namespace
@@ -108,7 +108,7 @@ def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
     return value, weight, rest
 
 
-def _restored(coefficients: list[Any], order: int) -> Jet:
+def _restored(coefficients: Sequence[Any], order: int) -> Jet:
     """The jet of these coefficients of a network's layers: every one of the primal's shape."""
     return Jet(coefficients, order, level=new_level())
 

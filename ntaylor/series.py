@@ -303,23 +303,43 @@ def solve(
     """
     solution = _Solution()
     weakly = ref(solution)
-    v = starting(v0, lambda k: _integrated(weakly().dv, k))  # type: ignore[union-attr]
+    v = starting(v0, lambda k: weakly().v(k))  # type: ignore[union-attr]
     w = slope(v) if w0 is None else starting(w0, slope(v))
-    solution.dv = w * u.derivative()
+    solution.v = _along(u, w)
     return solution.keeping(v), solution.keeping(w)
 
 
+def _along(u: Series, w: Series) -> Callable[[int], Coefficient]:
+    """k -> v_k, k >= 1, of the v with v′ = w·u′: v_k = (Σ_{0<j<k} j u_j w_{k−j})/k + u_k w_0, equation (2.3).
+
+    The term j = k is apart so that v_k ends in a sum of two arrays. XLA computes such a sum once if a matrix product
+    takes it too; an operation on one array, as the division by k is, it would repeat in every coefficient above,
+    with all that it is made of, and the cost would be O(n³).
+    """
+    du = u.derivative()
+
+    def coefficient(k: int) -> Coefficient:
+        total = None
+        for j in range(1, k):
+            if u[j] is not None and w[k - j] is not None:
+                total = _plus_product(total, du[j - 1], w[k - j])
+        total = None if total is None else total / k
+        return total if u[k] is None or w[0] is None else _plus_product(total, u[k], w[0])
+
+    return coefficient
+
+
 class _Solution:
-    """What each of two series is made of, which lean on each other: their derivatives.
+    """What each of two series is made of, which lean on each other: the rules of their coefficients.
 
     A rule that held its own series would be freed only when Python looks for cycles, and with it every array of
     every activation. So inside the equation it is referred to weakly, and what is given out keeps it.
     """
 
-    __slots__ = ("__weakref__", "db", "dv")
+    __slots__ = ("__weakref__", "v", "w")
 
-    dv: Series
-    db: Series
+    v: Callable[[int], Coefficient]
+    w: Callable[[int], Coefficient]
 
     def keeping(self, series: Series) -> Series:
         """``series``, with all that it is made of."""
@@ -354,11 +374,10 @@ def _coupled(
 ) -> tuple[Series, Series]:
     solution = _Solution()
     weakly = ref(solution)
-    a = Series([a0], lambda k: _integrated(weakly().dv, k))  # type: ignore[union-attr]
-    b = Series([b0], lambda k: _integrated(weakly().db, k))  # type: ignore[union-attr]
-    du = u.derivative()
-    solution.dv = b * du
-    solution.db = slope_of_b(a) * du
+    a = Series([a0], lambda k: weakly().v(k))  # type: ignore[union-attr]
+    b = Series([b0], lambda k: weakly().w(k))  # type: ignore[union-attr]
+    solution.v = _along(u, b)
+    solution.w = _along(u, slope_of_b(a))
     return solution.keeping(a), solution.keeping(b)
 
 

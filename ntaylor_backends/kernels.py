@@ -1,28 +1,32 @@
 """Activations by kernels: what is common to all adapters that print programs.
 
-An adapter brings one function, ``run(program, inputs, shape)``, that computes a program's outputs as arrays of
-``shape`` from arrays that broadcast to it. Which programs are needed, for which coefficients and which cotangents, and
-how cotangents of what is shared are summed, is settled here.
+An adapter brings one function, ``run(program, inputs, shape)``, that computes a program's outputs, laid behind one
+another in one array, from arrays that broadcast to ``shape``. Which programs are needed, for which coefficients and
+which cotangents, and how cotangents of what is shared are summed, is settled here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from ntaylor.activations import Activation, Pullback, of_one_shape
+from ntaylor.blocks import Block
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
-from ntaylor.programs import NotRecordableError, Program, adjoint, forward, names_of_inputs
+from ntaylor.programs import NotRecordableError, Program, adjoint, forward
 from ntaylor.series import Series, add
 
-__all__ = ["Run", "activate", "adjoint_program", "forward_program", "layout"]
+__all__ = ["Inputs", "Run", "activate", "adjoint_program", "forward_program", "layout", "singly"]
 
 Array = Any
-Run = Callable[[Program, dict[str, Array], tuple[int, ...]], list[Array | None]]
-"""(program, inputs by name, shape) -> outputs of that shape, ``None`` for structural zeros.
+Shape = tuple[int, ...]
+Inputs = dict[tuple[str, ...], Array]
+"""Arrays by the names of what they hold: of one name the array itself, of several a block (names, \\*shape)."""
+Run = Callable[[Program, Inputs, Shape], Array]
+"""(program, inputs, shape) -> outputs that are no structural zeros, one new array (outputs, \\*shape).
 
 It may leave intermediate results in ``inputs``, under their expressions (``Program.split``), for the adjoint.
 """
@@ -42,11 +46,16 @@ def forward_program(
 
 @lru_cache(maxsize=4096)
 def adjoint_program(
-    activation: Activation, order: int, present: tuple[bool, ...], names: tuple[str, ...], given: tuple[bool, ...]
+    activation: Activation,
+    order: int,
+    present: tuple[bool, ...],
+    names: tuple[str, ...],
+    given: tuple[bool, ...],
+    known: tuple[bool, ...] = (),
 ) -> Program | None:
-    """Likewise, for cotangents of those v_k that are ``given``."""
+    """Likewise, for cotangents of those v_k that are ``given``, with those v_k that are ``known`` at hand."""
     try:
-        program = adjoint(_rule(activation, order), present, names, given)
+        program = adjoint(_rule(activation, order), present, names, given, known)
         return replace(program, name=f"{activation.name}_adjoint_{order}")
     except NotRecordableError:
         return None
@@ -61,42 +70,60 @@ def _rule(activation: Activation, order: int) -> Callable[..., Any]:
 
 def activate(
     run: Run, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
-) -> tuple[list[Array | None], Pullback]:
-    """As ``Activation.closed_form``, which also does what kernels cannot: per-sample pullbacks, unrecordable rules."""
-    names, present = tuple(parameters), tuple(c is not None for c in u)
-    there: list[Array] = [c for c in u if c is not None]
-    inputs = dict(zip(names_of_inputs(present, names), (*there, *parameters.values()), strict=True))
+) -> tuple[Sequence[Array | None], Pullback]:
+    """As ``Activation.closed_form``, which serves rules that cannot be recorded.
+
+    Coefficients of one shape come as a block, and their cotangents are best given as one.
+    """
+    names, present = tuple(parameters), _present(u)
+    shapes = _shapes(u)
+    of_parameters = tuple(tuple(p.shape) for p in parameters.values())
+    groups = _groups(order, shapes, of_parameters)
+    programs = [forward_program(activation, order, wanted, present, names) for _, wanted in groups]
+    if None in programs or adjoint_program(activation, order, present, names, (True,) * (order + 1)) is None:
+        return activation.closed_form(u, order, parameters)
+    inputs = _named("u", u)
+    inputs |= {(f"parameter {name}",): p for name, p in parameters.items()}
     v: list[Array | None] = [None] * (order + 1)
-    shapes = _shapes_of_outputs(u, order, parameters)
-    for shape in dict.fromkeys(shapes):
-        # The primal is not computed once a direction where directions share it.
-        wanted = tuple(k for k in range(order + 1) if shapes[k] == shape)
-        program = forward_program(activation, order, wanted, present, names)
-        if program is None:
-            return activation.closed_form(u, order, parameters)
-        for k, c in zip(wanted, run(program, inputs, shape), strict=True):
+    for (shape, wanted), program in zip(groups, programs, strict=True):
+        found = run(program, inputs, shape)  # type: ignore[arg-type]  # none is None
+        there = [k for k, at in zip(wanted, program.outputs, strict=True) if at is not None]  # type: ignore[union-attr]
+        if there == list(range(len(there))) and len(groups) == 1:
+            v = Block(found)  # type: ignore[assignment]
+            break
+        for k, c in zip(there, found, strict=True):
             v[k] = c
-    while len(v) > 1 and v[-1] is None:
+    while v[-1] is None:
         v.pop()
+    known = _present(v)
+    inputs |= _named("v", v)
+    kept = _kept(inputs, adjoint_program(activation, order, present, names, known, known))
+    shared = (*(shape for shape in shapes if shape is not None), *of_parameters)
+    in_block = isinstance(u, Block) and not names
 
     def pullback(
         cotangent: Sequence[Array | None], per_sample: bool = False
-    ) -> tuple[list[Array | None], dict[str, Array]]:
-        groups = of_one_shape(cotangent)
-        given = [tuple(c is not None for c in group) for group in groups]
-        programs = [adjoint_program(activation, order, present, names, g) if any(g) else None for g in given]
-        if per_sample or None in programs:
-            return activation.closed_form(u, order, parameters)[1](cotangent, per_sample)
-        totals: list[Array | None] = [None] * (len(there) + len(names))
-        shared = [c.shape for c in (*there, *parameters.values())]
-        for group, program in zip(groups, programs, strict=True):
-            assert program is not None
-            values = {**inputs, **{f"g{k}": c for k, c in enumerate(group) if c is not None}}
-            shape = broadcast_shapes(*(values[name].shape for name in program.inputs))
+    ) -> tuple[Sequence[Array | None], dict[str, Array]]:
+        totals: list[Array | None] = [None] * len(shared)
+        cotangents = of_one_shape(cotangent)
+        for group in cotangents:
+            given = _present(group)
+            program = adjoint_program(activation, order, present, names, given, known)
+            assert program is not None  # that of all cotangents is not
+            values = kept | _named("g", group)
+            shape = _shape_of(program, values)
             found = run(program, values, shape)
-            for i, c in enumerate(found):
-                if c is not None:
-                    totals[i] = add(totals[i], sum_to_shape(c, shared[i]))
+            if in_block and len(cotangents) == 1 and len(found) == len(shared) and (shape == shared[0] or per_sample):
+                return Block(found), {}
+            rows = iter(found)
+            for i, at in enumerate(program.outputs):
+                if at is not None:
+                    c = next(rows)
+                    if not per_sample:
+                        c = sum_to_shape(c, shared[i])
+                    elif i >= len(shared) - len(names) and not shared[i]:
+                        c = c.sum(-1)
+                    totals[i] = add(totals[i], c)
         left = iter(totals)
         of_u = [next(left) if here else None for here in present]
         return of_u, {name: p * 0 if (c := next(left)) is None else c for name, p in parameters.items()}
@@ -104,16 +131,72 @@ def activate(
     return v, pullback
 
 
-def _shapes_of_outputs(u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]) -> list[tuple[int, ...]]:
-    """v_k has the shape of u_0..u_k together; a learnable parameter may have more features than u."""
-    shape = broadcast_shapes(*(tuple(p.shape) for p in parameters.values()))
-    result = []
+def _present(u: Sequence[Array | None]) -> tuple[bool, ...]:
+    return (True,) * len(u) if isinstance(u, Block) else tuple(c is not None for c in u)
+
+
+def _shapes(u: Sequence[Array | None]) -> tuple[Shape | None, ...]:
+    if isinstance(u, Block):
+        return (tuple(u.array.shape[1:]),) * len(u)
+    return tuple(None if c is None else tuple(c.shape) for c in u)
+
+
+def _named(letter: str, u: Sequence[Array | None]) -> Inputs:
+    """The coefficients u_0, u_1, … that are there under the names u0, u1, …"""
+    if isinstance(u, Block):
+        return {_numbered(letter, len(u)): u.array} if len(u) > 1 else {(f"{letter}0",): u[0]}
+    return {(f"{letter}{k}",): c for k, c in enumerate(u) if c is not None}
+
+
+@lru_cache
+def _numbered(letter: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{letter}{k}" for k in range(count))
+
+
+def _kept(inputs: Inputs, program: Program | None) -> Inputs:
+    """What the adjoint reads: where v and the values of its functions are at hand, often nothing of u."""
+    assert program is not None
+    available = {name for names in inputs for name in names}
+    needed = program.after_functions.inputs
+    if not available.issuperset(name for name in needed if not name.startswith("g")):
+        needed = program.inputs
+    kept = {names: array for names, array in inputs.items() if not set(names).isdisjoint(needed)}
+    return kept or dict([next(iter(inputs.items()))])  # one, to tell the dtype
+
+
+def _shape_of(program: Program, values: Inputs) -> Shape:
+    """What the inputs of the program broadcast to."""
+    names = set(program.inputs)
+    return broadcast_shapes(*(_entry(key, a) for key, a in values.items() if not names.isdisjoint(key)))
+
+
+def _entry(names: tuple[str, ...], array: Array) -> Shape:
+    """The shape of each of what an array holds."""
+    return tuple(array.shape[1:] if len(names) > 1 else array.shape)
+
+
+@lru_cache(maxsize=4096)
+def _groups(
+    order: int, shapes: tuple[Shape | None, ...], of_parameters: tuple[Shape, ...]
+) -> list[tuple[Shape, tuple[int, ...]]]:
+    """(shape, orders k) of the v_k of one shape: that of u_0..u_k together, so what directions share is made once.
+
+    A learnable parameter may have more features than u.
+    """
+    shape = broadcast_shapes(*of_parameters)
+    found: dict[Shape, list[int]] = {}
     for k in range(order + 1):
-        c = u[k] if k < len(u) else None
-        if c is not None:
-            shape = broadcast_shapes(shape, c.shape)
-        result.append(shape)
-    return result
+        x = shapes[k] if k < len(shapes) else None
+        if x is not None:
+            shape = broadcast_shapes(shape, x)
+        found.setdefault(shape, []).append(k)
+    return [(shape, tuple(orders)) for shape, orders in found.items()]
+
+
+def singly(inputs: Inputs) -> Iterator[tuple[str, Array]]:
+    """Every input by its own name: rows of blocks, where they are."""
+    for names, array in inputs.items():
+        yield from zip(names, array if len(names) > 1 else [array], strict=True)
 
 
 @lru_cache(maxsize=4096)

@@ -9,9 +9,11 @@ import pytest
 from oracles import complex_step
 
 import ntaylor as nt
+from ntaylor.blocks import Block
 from ntaylor.composites import Chain, Gated, Odd, Skip, Sum
 from ntaylor.layers import Activate, Dense, FourierFeatures, Periodic, Scale
 from ntaylor.series import Series
+from ntaylor_backends import numpy as of_numpy
 
 RNG = np.random.default_rng(7)
 BATCH, WIDTH, ORDER = 5, 3, 4
@@ -313,43 +315,49 @@ def test_directions_share_the_primal(name, kind):
                     assert u_bar[k].shape == c.shape
 
 
-def test_the_primal_of_many_directions_is_multiplied_once(monkeypatch):
-    """One product a layer whose rows are one primal and R series, forward and back."""
-    strict = pytest.importorskip("array_api_strict")
-    net = nt.MLP.create([2, 6, 6, 1], xp=strict)
-    rows = []
-    kind = type(strict.asarray(1.0))
-    multiply = kind.__matmul__
-    monkeypatch.setattr(kind, "__matmul__", lambda a, b: rows.append(a.shape[0]) or multiply(a, b))
-    x, directions = strict.ones((5, 2)), strict.ones((7, 1, 2))
+@pytest.fixture
+def products(monkeypatch):
+    """Shapes of the left operands of NumPy's matrix products, without recordings, which call NumPy otherwise."""
+    seen = []
+    multiply = np.matmul
+    monkeypatch.setattr(np, "matmul", lambda a, b: seen.append(a.shape) or multiply(a, b))
+    monkeypatch.setattr(type(of_numpy.adapter), "push_network", None)
+    return seen
+
+
+def test_the_primal_of_many_directions_is_multiplied_once(products):
+    """The rows of a layer are those of one primal and R series, forward and back."""
+    net = nt.MLP.create([2, 6, 6, 1])
+    x, directions = np.ones((5, 2)), np.ones((7, 1, 2))
     net.propagate([x, directions], 3)
-    assert rows == [5 + 7, 5 + 3 * 7 * 5, 5 + 3 * 7 * 5]
-    rows.clear()
+    assert [shape[0] for shape in products] == [5, 7, *[5, *[7 * 5] * 3] * 2]
     v, pullback = net.push([x, directions], 3)
-    rows.clear()
-    pullback([strict.ones_like(c) for c in v])
-    # Two a layer: the parameters' (features, rows) @ (rows, features), then the input's cotangent.
-    assert rows == [6, 5 + 3 * 7 * 5, 6, 5 + 3 * 7 * 5, 2, 5 + 7]
+    products.clear()
+    pullback([np.ones_like(c) for c in v])
+    # Two a coefficient: for the parameters (features, rows) @ (rows, features), then the input's cotangent.
+    rows = [5, *[7 * 5] * 3]
+    last, middle = [(6, r) for r in rows] + [(r, 1) for r in rows], [(6, r) for r in rows] + [(r, 6) for r in rows]
+    assert products == [*last, *middle, (2, 5), (2, 7), (5, 6), (7, 6)]
 
 
-def test_one_matrix_product_a_layer(monkeypatch):
-    """A dense layer multiplies all coefficients at once, whatever the order: forward once, back twice."""
-    strict = pytest.importorskip("array_api_strict")
-    net = nt.MLP.create([2, 6, 6, 6, 1], xp=strict)
-    products = []
-    kind = type(strict.asarray(1.0))
-    multiply = kind.__matmul__
-    monkeypatch.setattr(kind, "__matmul__", lambda a, b: products.append(a.shape) or multiply(a, b))
-    x, direction = strict.ones((3, 2)), strict.asarray([1.0, 0.0])
-    for order in (0, 1, 4, 9):
+def test_coefficients_in_a_block_are_multiplied_at_once(products):
+    """A dense layer is one product for a block of any order, forward once, back twice; the bias is the primal's."""
+    dense = Dense(np.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.asarray([10.0, 20.0]))
+    for order in (0, 1, 9):
         products.clear()
-        v, pullback = net.push([x, direction][: order + 1], order)
-        assert len(products) == 4
-        pullback([None if c is None else strict.ones_like(c) for c in v])
-        assert len(products) == 4 + 8
+        u = RNG.standard_normal((order + 1, 4, 3))
+        v, pullback = dense.push(Block(u), order)
+        assert products == [((order + 1) * 4, 3)]
+        expected, pullback_of_list = dense.push(list(u), order)
+        assert isinstance(v, Block)
+        close(v.array, np.stack(expected))
         products.clear()
-        nt.derivatives(net, x, order, direction)
-        assert len(products) == 4
+        u_bar, gradients = pullback(Block(v.array))
+        assert products == [(3, (order + 1) * 4), ((order + 1) * 4, 2)]
+        expected_bar, expected_gradients = pullback_of_list(expected)
+        close(u_bar.array, np.stack(expected_bar))
+        for name, gradient in gradients.items():
+            close(gradient, expected_gradients[name])
 
 
 def test_what_does_not_fit_is_refused():

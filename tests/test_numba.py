@@ -35,7 +35,7 @@ def counted(monkeypatch):
     """The programs that were run."""
     seen = []
     run = numba_kernels.run
-    monkeypatch.setattr(numba_kernels, "run", lambda *args: (seen.append(args[0]), run(*args))[1])
+    monkeypatch.setattr(numba_kernels, "run", lambda *args, **options: (seen.append(args[0]), run(*args, **options))[1])
     return seen
 
 
@@ -123,7 +123,10 @@ def test_cotangents_of_another_dtype():
 
 def test_float32_is_computed_in_float32():
     text = numba_kernels.source(
-        kernels.forward_program(nt.activations.get("tanh"), 3, (0, 1, 2, 3), (True, True), ()), [(True,), (False,)], 1
+        kernels.forward_program(nt.activations.get("tanh"), 3, (0, 1, 2, 3), (True, True), ()),
+        [(0, 0), (1, 0)],
+        [(True,), (False,)],
+        1,
     )
     assert "real(" in text
     assert "float64" not in text

@@ -22,7 +22,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed; it comes
 
 import triton.language as tl  # noqa: E402
 
-from ntaylor_backends.torch import kernel_choice, triton_kernels  # noqa: E402
+from ntaylor_backends.torch import kernel_choice, nodes, triton_kernels  # noqa: E402
 
 FUNCTIONS = {
     **{name: getattr(np, name) for name in ("cos", "cosh", "exp", "expm1", "floor", "log", "log10", "log1p", "log2")},
@@ -96,7 +96,7 @@ def test_a_kernel_without_inputs():
 def test_every_operation_is_numpy_s(dtype):
     """Those too that no built-in rule uses, on what is no number too: a rule of a user's may."""
     inputs, _ = kernel_cases.on_every_operation(dtype)
-    tensors = {name: torch.asarray(a) for name, a in inputs.items()}
+    tensors = {(name,): torch.asarray(a) for name, a in inputs.items()}
     found = triton_kernels.run(kernel_cases.every_operation(), tensors, (60,))
     kernel_cases.check_every_operation([t.numpy() for t in found], dtype)
 
@@ -179,13 +179,16 @@ def plain(*shape, **options):
 
 def on_a_gpu(tensors):
     """What ``kernel_choice.runner`` would say of these tensors there."""
-    return triton_kernels.run if all(map(kernel_choice._is_plain, tensors)) else None
+    return triton_kernels.run if kernel_choice.are_plain(tensors) else None
 
 
 @TORCHS_OWN
 def test_kernels_are_for_plain_tensors_only():
     """Not where autograd, a transform or forward mode would miss what they do."""
-    is_plain = kernel_choice._is_plain
+
+    def is_plain(t):
+        return kernel_choice.are_plain([t])
+
     assert is_plain(plain(3))
     assert not is_plain(plain(3, requires_grad=True))
     assert not is_plain(torch.nn.Parameter(plain(3)))
@@ -219,16 +222,19 @@ def test_cotangents_that_are_followed_take_the_closed_form(monkeypatch):
     run = triton_kernels.run
     monkeypatch.setattr(triton_kernels, "run", lambda *args: (seen.append(args[0].name), run(*args))[1])
     activation = nt.activations.get("tanh")
-    u = [plain(3) * 0.3, plain(3)]
-    v, pullback = kernel_choice.activate(activation, u, 2, {})
-    pullback(v)
+    u = [(plain(3) * 0.3).requires_grad_(), plain(3)]
+
+    def top():
+        return nodes.activate(activation, u, 2, {})[0][2]
+
+    (once,) = torch.autograd.grad(top().sum(), u[0])
     assert seen == ["tanh_forward_2", "tanh_adjoint_2"]
-    watched = [c.requires_grad_() for c in v]
-    of_u, _ = pullback(watched)
-    assert torch.autograd.grad(of_u[0].sum(), watched[0])[0].shape == (3,)
-    batched = torch.vmap(lambda c: pullback([c, c, c])[0][0])(torch.stack([plain(3), 2 * plain(3)]))
-    assert torch.allclose(batched[1], 2 * batched[0])
-    assert len(seen) == 2
+    (watched,) = torch.autograd.grad(top().sum(), u[0], create_graph=True)
+    assert torch.allclose(watched, once, rtol=1e-14)
+    assert torch.autograd.grad(watched.sum(), u[0])[0].abs().min() > 0
+    (batched,) = torch.autograd.grad(top(), u[0], torch.stack([plain(3), 2 * plain(3)]), is_grads_batched=True)
+    assert torch.allclose(batched, torch.stack([once, 2 * once]))
+    assert seen[2:] == ["tanh_forward_2"] * 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")

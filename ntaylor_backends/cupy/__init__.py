@@ -16,6 +16,7 @@ import cupyx.scipy.special
 import numpy
 
 from ntaylor.activations import Activation, Pullback
+from ntaylor.blocks import arrays_in
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
 from ntaylor.programs import Program
@@ -41,10 +42,11 @@ know(
 class _CupyAdapter(Adapter):
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
-    ) -> tuple[list[Array | None], Pullback]:
-        first, *others = (c for c in (*u, *parameters.values()) if c is not None)
+    ) -> tuple[Sequence[Array | None], Pullback]:
+        arrays = [*arrays_in(u), *parameters.values()]
+        first = arrays[0]
         suits = first.dtype in (numpy.float32, numpy.float64) and all(
-            type(a) is cupy.ndarray and a.dtype == first.dtype and a.device == first.device for a in (first, *others)
+            type(a) is cupy.ndarray and a.dtype == first.dtype and a.device == first.device for a in arrays
         )
         if not suits:
             return activation.closed_form(u, order, parameters)
@@ -54,21 +56,22 @@ class _CupyAdapter(Adapter):
 adapter = _CupyAdapter()
 
 
-def run(program: Program, inputs: dict[str, Array], shape: tuple[int, ...]) -> list[Array | None]:
-    """The outputs as new arrays of ``shape``, on the device and of the dtype of u_0."""
-    like = inputs["u0"]
-    arrays = [inputs[name] for name in program.inputs]
+def run(program: Program, inputs: kernels.Inputs, shape: tuple[int, ...]) -> Array:
+    """The outputs as one new array, on the device and of the dtype of the first input."""
+    like = next(iter(inputs.values()))
+    named = dict(kernels.singly(inputs))
+    arrays = [named[name] for name in program.inputs]
     sizes, varying = kernels.layout(shape, tuple(a.shape for a in arrays))
+    count = sum(at is not None for at in program.outputs)
     with like.device:  # kernels are launched on the device that is current
-        results = [None if at is None else cupy.empty(shape, like.dtype) for at in program.outputs]
+        results = cupy.empty((count, *shape), like.dtype)
         entries = math.prod(sizes)
-        if entries and any(r is not None for r in results):
+        if entries and count:
             compiled = _compiled(program, varying, len(sizes), like.dtype.name)
             # A loss may give cotangents of another dtype, and of any strides.
             flat = [cupy.ascontiguousarray(a, like.dtype) for a in arrays]
             blocks = min(-(-entries // THREADS), MOST_BLOCKS)
-            wanted = [r for r in results if r is not None]
-            compiled((blocks,), (THREADS,), (*map(numpy.int64, sizes), *flat, *wanted))
+            compiled((blocks,), (THREADS,), (*map(numpy.int64, sizes), *flat, *results))
     return results
 
 

@@ -53,8 +53,6 @@ pytrees.register()
 
 
 class _JaxAdapter(Adapter):
-    # XLA on a CPU is twice as fast on separate arrays as on one that joins all orders.
-    joins_orders = False
     push = staticmethod(interpreter.push)
     activate = staticmethod(activation.activate)
     value_and_grad = staticmethod(gradient.value_and_grad)

@@ -24,7 +24,7 @@ from ntaylor.series import Series
 __all__ = ["activate", "is_own", "named"]
 
 Array = Any
-Coefficients = list[Any]
+Coefficients = Sequence[Any]
 
 _numbers = itertools.count()
 _PREFIX = "ntaylor activation "

@@ -259,7 +259,7 @@ def _filled(value: Any, order: int, level: float, family: Family | None) -> Any:
     value = value if isinstance(value, Jet) else jnp.asarray(value)
     if not jnp.issubdtype(value.dtype, jnp.inexact):
         return value
-    series: list[Any] = value._series if isinstance(value, Jet) else [value]
+    series: Sequence[Any] = value._series if isinstance(value, Jet) else [value]
     zero = jnp.zeros_like(series[0])
     given = [series[k] if k < len(series) and series[k] is not None else zero for k in range(order + 1)]
     if family is not None:

@@ -54,11 +54,11 @@ def _network(kind: _Kind, leaves: Iterable[Any]) -> Any:
 
 
 def _leaves_of_jet(jet: Jet) -> tuple[tuple[list[Any]], tuple[int, float]]:
-    return (jet._series,), (jet.order, jet.level)
+    return (list(jet._series),), (jet.order, jet.level)
 
 
 def _named_leaves_of_jet(jet: Jet) -> tuple[list[tuple[Any, Any]], tuple[int, float]]:
-    return [(GetAttrKey("series"), jet._series)], (jet.order, jet.level)
+    return [(GetAttrKey("series"), list(jet._series))], (jet.order, jet.level)
 
 
 def _jet(kind: tuple[int, float], children: Iterable[Any]) -> Jet:

@@ -8,15 +8,17 @@ what is installed, never on what was computed before, so that a program gives th
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ntaylor.activations import Activation, Pullback
+from ntaylor.blocks import arrays_in
 from ntaylor.dispatch import Adapter
 from ntaylor_backends.kernels import activate
 
@@ -29,13 +31,19 @@ SMALLEST = 2048
 
 
 @cache
+def numba_is_installed() -> bool:
+    """Whether Numba is there; whether it can be imported is seen when the first kernel is wanted."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@cache
 def compiler() -> ModuleType | None:
     """The module that compiles; ``None`` where Numba is not there, cannot be imported or is told not to compile.
 
     Numba is imported when the first kernel is wanted. It refuses a NumPy newer than itself: as it is never needed, that
     is a warning.
     """
-    if importlib.util.find_spec("numba") is None:
+    if not numba_is_installed():
         return None
     try:
         from ntaylor_backends.numpy import numba_kernels
@@ -45,22 +53,40 @@ def compiler() -> ModuleType | None:
     return numba_kernels if numba_kernels.may_compile() else None
 
 
+@cache
+def threads() -> int:
+    """How many share a long loop: as many as share NumPy's matrix products, as far as the environment says."""
+    named = (os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"))
+    given = [int(number) for number in named if number.isdecimal() and int(number) > 0]
+    return min([len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, *given])
+
+
 class _NumpyAdapter(Adapter):
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
-    ) -> tuple[list[Array | None], Pullback]:
-        arrays = [c for c in (*u, *parameters.values()) if c is not None]
+    ) -> tuple[Sequence[Array | None], Pullback]:
+        arrays = [*arrays_in(u), *parameters.values()]
         dtype = arrays[0].dtype
         suits = (
             order > 0
-            and arrays[0].size >= SMALLEST
+            and u[0].size >= SMALLEST  # type: ignore[union-attr]  # the primal is there
             and dtype in (np.float32, np.float64)
             and all(type(a) is np.ndarray and a.dtype == dtype for a in arrays)
         )
         compiling = compiler() if suits else None
         if compiling is None:
             return activation.closed_form(u, order, parameters)
-        return activate(compiling.run, activation, u, order, parameters)
+        run = partial(compiling.run, threads=threads())
+        return activate(run, activation, u, order, parameters)
+
+    def push_network(  # type: ignore[override]
+        self, network: Any, u: Sequence[Array | None], order: int, plain: Callable[..., Any]
+    ) -> tuple[Sequence[Array | None], Callable[..., Any]]:
+        from ntaylor_backends.numpy.recorder import NumpyRecorder
+        from ntaylor_backends.shares import push
+
+        plain_arrays = all(type(a) is np.ndarray for a in (*arrays_in(u), *network.leaves))
+        return push(network, u, order, NumpyRecorder(), threads(), plain) if plain_arrays else plain(u, order)
 
 
 adapter = _NumpyAdapter()

@@ -7,10 +7,12 @@ arithmetic is one loop in which every intermediate result is a register.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from ntaylor.namespace import array_namespace
+from ntaylor.array_object import unwrapped_namespace
 from ntaylor.programs import Program, evaluate
 from ntaylor.storage import write_atomic
-from ntaylor_backends.kernels import layout
+from ntaylor_backends.kernels import Inputs, layout, singly
 from ntaylor_backends.printing import NUMBA, output, place, statements
 
-__all__ = ["may_compile", "run", "source"]
+__all__ = ["functions_first", "may_compile", "prepared", "run", "shapes_of", "source"]
 
 Array = Any
 
@@ -34,21 +36,77 @@ def may_compile() -> bool:
     return not numba.config.DISABLE_JIT
 
 
-def run(program: Program, inputs: dict[str, Array], shape: tuple[int, ...]) -> list[Array | None]:
-    """The outputs as new arrays of ``shape``; what the functions gave stays in ``inputs`` for the adjoint."""
+def run(program: Program, inputs: Inputs, shape: tuple[int, ...], threads: int = 1) -> Array:
+    """The outputs as one new array; what the functions gave stays in ``inputs`` for the adjoint."""
+    tail = functions_first(program, inputs)
+    used, call = prepared(tail, shapes_of(inputs), shape, next(iter(inputs.values())).dtype, threads)
+    return call(*(inputs[names] for names in used))
+
+
+def functions_first(program: Program, inputs: Inputs) -> Program:
+    """Have the values of the program's functions in ``inputs``; what is left to compute."""
     head, tail = _split(program)
     names = head.names_of_outputs
-    if any(name not in inputs for name in names):
-        first = next(iter(inputs.values()))
-        inputs.update(zip(names, evaluate(head, array_namespace(first), inputs), strict=True))
-    dtype = next(iter(inputs.values())).dtype
-    arrays = [inputs[name] for name in tail.inputs]
-    sizes, varying = layout(shape, tuple(a.shape for a in arrays))
-    results = [None if at is None else np.empty(shape, dtype) for at in tail.outputs]
-    # A loss may give cotangents of another dtype, and of any strides.
-    flat = [np.ascontiguousarray(a, dtype).reshape(-1) for a in arrays]
-    _compiled(tail, varying, len(sizes), dtype)(*sizes, *flat, *(r.reshape(-1) for r in results if r is not None))
-    return results
+    if any((name,) not in inputs for name in names):
+        named = dict(singly({key: a for key, a in inputs.items() if not set(key).isdisjoint(head.inputs)}))
+        found = evaluate(head, unwrapped_namespace(inputs.values()), named)
+        inputs.update(((name,), a) for name, a in zip(names, found, strict=True))
+    return tail
+
+
+Shapes = tuple[tuple[tuple[str, ...], tuple[int, ...]], ...]
+
+
+def shapes_of(inputs: Inputs) -> Shapes:
+    """(names, shape of each of what the array holds)."""
+    return tuple((names, tuple(a.shape[1:] if len(names) > 1 else a.shape)) for names, a in inputs.items())
+
+
+@lru_cache(maxsize=4096)
+def prepared(
+    program: Program, inputs: Shapes, shape: tuple[int, ...], dtype: Any, threads: int
+) -> tuple[tuple[tuple[str, ...], ...], Callable[..., Array]]:
+    """A program without functions, for inputs of these shapes: the names of the arrays it reads, and itself.
+
+    It gives one new array; its longest loop is shared by ``threads`` where it is long.
+    """
+    held = dict(inputs)
+    used, reads = _reads(program, tuple(held))
+    sizes, varying = layout(shape, tuple(held[names] for names in used))
+    results = sum(at is not None for at in program.outputs)
+    rows = [len(names) for names in used]
+    kernel = _compiled(program, reads, varying, len(sizes), dtype)
+    entries = results * math.prod(shape)
+    parts = [(0, sizes[0])]
+    if threads > 1 and entries >= SHARED and sizes[0] >= threads:
+        ends = [sizes[0] * i // threads for i in range(threads + 1)]
+        parts = list(itertools.pairwise(ends))
+
+    def call(*arrays: Array) -> Array:
+        result = np.empty((results, *shape), dtype)
+        # A loss may give cotangents of another dtype, and of any strides.
+        flat = [np.ascontiguousarray(a, dtype).reshape(count, -1) for count, a in zip(rows, arrays, strict=True)]
+        arguments = (*sizes, *flat, result.reshape(results, -1))
+        if len(parts) == 1:
+            kernel(0, sizes[0], *arguments)
+        else:
+            list(_pool(threads).map(lambda part: kernel(*part, *arguments), parts))
+        return result
+
+    return used, call
+
+
+SHARED = 2**17
+"""Entries of the results from which on several threads are worth being woken."""
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="ntaylor")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
 @lru_cache(maxsize=4096)
@@ -56,31 +114,65 @@ def _split(program: Program) -> tuple[Program, Program]:
     return program.split()
 
 
-def source(program: Program, varying: Sequence[tuple[bool, ...]], loops: int) -> str:
-    """The kernel as Python for Numba: ``kernel(n0, …, a0, …, r0, …)``, sizes, inputs and results, all flat.
+@lru_cache(maxsize=4096)
+def _reads(
+    program: Program, held: tuple[tuple[str, ...], ...]
+) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[int, int], ...]]:
+    """(names in the arrays that the program reads, and for each of its inputs which of these and which row)."""
+    places = {name: (names, row) for names in held for row, name in enumerate(names)}
+    read = [places[name] for name in program.inputs]
+    used = tuple(dict.fromkeys(names for names, _ in read))
+    return used, tuple((used.index(names), row) for names, row in read)
 
-    ``varying`` says of every input along which of the loops it varies (``kernels.layout``).
+
+def source(program: Program, reads: Sequence[tuple[int, int]], varying: Sequence[tuple[bool, ...]], loops: int) -> str:
+    """The kernel as Python for Numba: ``kernel(first, last, n0, …, a0, …, r)``, arrays of flat rows.
+
+    ``reads`` says of every input in which array it is and in which of its rows, ``varying`` of every array along which
+    of the loops it varies (``kernels.layout``). Of the first loop the turns from ``first`` to before ``last`` are done.
     """
     outputs = [i for i, at in enumerate(program.outputs) if at is not None]
-    arguments = [f"n{i}" for i in range(loops)]
-    arguments += [f"a{i}" for i in range(len(program.inputs))] + [f"r{i}" for i in outputs]
-    lines = [f"def kernel({', '.join(arguments)}):"]
+    sizes = [f"n{i}" for i in range(loops)]
+    rows = [f"x{i}" for i in range(len(reads))] + [f"y{i}" for i in outputs]
+    lines = [f"def entries({', '.join([*sizes, *(f'{row}s' for row in rows)])}):"]
     lines += [f"{'    ' * (i + 1)}for i{i} in range(n{i}):" for i in range(loops)]
-    body = [f"x{i} = a{i}[{place(along)}]" for i, along in enumerate(varying)]
+    body = [f"x{i} = x{i}s[{place(varying[array])}]" for i, (array, _) in enumerate(reads)]
     body += statements(program, NUMBA)
-    body += [f"r{i}[{place((True,) * loops)}] = {output(program, i, NUMBA)}" for i in outputs]
-    return "\n".join(lines + ["    " * (loops + 1) + line for line in body]) + "\n"
+    body += [f"y{i}s[{place((True,) * loops)}] = {output(program, i, NUMBA)}" for i in outputs]
+    lines += ["    " * (loops + 1) + line for line in body]
+
+    def part(array: str, row: int, along: tuple[bool, ...]) -> str:
+        if not along[0]:
+            return f"{array}[{row}]"
+        turn = "".join(f" * {size}" for size, varies in zip(sizes[1:], along[1:], strict=True) if varies)
+        return f"{array}[{row}][first{turn} : last{turn}]"
+
+    every = (True,) * loops
+    given = [part(f"a{array}", row, varying[array]) for array, row in reads]
+    given += [part("r", row, every) for row in range(len(outputs))]
+    lines += [
+        "",
+        "",
+        f"def kernel({', '.join(['first', 'last', *sizes, *(f'a{i}' for i in range(len(varying)))])}, r):",
+    ]
+    lines += [f"    entries({', '.join(['last - first', *sizes[1:], *given])})"]
+    return "\n".join(lines) + "\n"
 
 
 @lru_cache(maxsize=4096)
-def _compiled(program: Program, varying: tuple[tuple[bool, ...], ...], loops: int, dtype: Any) -> Callable[..., None]:
-    text = source(program, varying, loops)
-    results = sum(at is not None for at in program.outputs)
+def _compiled(
+    program: Program,
+    reads: tuple[tuple[int, int], ...],
+    varying: tuple[tuple[bool, ...], ...],
+    loops: int,
+    dtype: Any,
+) -> Callable[..., None]:
+    text = source(program, reads, varying, loops)
     number = numba.from_dtype(dtype)
     # Inputs may be read-only, results are not; with the types given, one compilation serves both kinds of input.
-    types = (numba.types.int64,) * loops
-    types += (numba.types.Array(number, 1, "C", readonly=True),) * len(program.inputs)
-    types += (numba.types.Array(number, 1, "C"),) * results
+    types = (numba.types.int64,) * (2 + loops)
+    types += (numba.types.Array(number, 2, "C", readonly=True),) * len(varying)
+    types += (numba.types.Array(number, 2, "C"),)
     path = _kept(f"# {dtype.name}\n{text}")
     try:
         return _compile(text, dtype, types, path)
@@ -96,17 +188,18 @@ def _compile(text: str, dtype: Any, types: tuple[Any, ...], path: Path | None) -
     names = {"__name__": __name__, "np": np, "math": math, "real": dtype.type}
     exec(compile(text, str(path or "<ntaylor kernel>"), "exec"), names)  # our own text, of numbers and names of ours
     options = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
-    kernel = numba.njit(names["kernel"], cache=path is not None, **options)
+    names["entries"] = entries = numba.njit(names["entries"], **options)
 
     def without_aliases(flags: Any) -> Any:
-        # Results are new arrays: told so, LLVM vectorises the loop, which beyond order 5 is 5 times as fast. Numba
-        # has no public option for it; where this hook is not there the kernel is right all the same.
+        # Rows do not overlap, and results are new: told so, LLVM vectorises the loop, which beyond order 5 is 5 times
+        # as fast. Numba has no public option for it; where this hook is not there the kernel is right all the same.
         flags.noalias = True
         return flags
 
-    compiler = getattr(kernel, "_compiler", None)
+    compiler = getattr(entries, "_compiler", None)
     if compiler is not None and hasattr(compiler, "_customize_flags"):
         compiler._customize_flags = without_aliases
+    kernel = numba.njit(names["kernel"], cache=path is not None, **options)
     kernel.compile(types)
     return kernel  # type: ignore[no-any-return]
 

@@ -10,7 +10,7 @@ import torch
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.torch import draws, gradients, gram_root, jets, nested, nodes, training
+from ntaylor_backends.torch import draws, gradients, gram_root, jets, nested, nodes, recorder, training
 
 __all__ = ["adapter"]
 
@@ -40,6 +40,7 @@ class _TorchAdapter(Adapter):
     push = staticmethod(jets.push)
     jet = jets.TorchJet
     propagate = staticmethod(nodes.propagate)
+    push_network = staticmethod(recorder.push_network)
     activate = staticmethod(nodes.activate)
     value_and_grad = staticmethod(gradients.value_and_grad)
     nested = staticmethod(nested.nested)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ntaylor.programs import Program
+from ntaylor_backends.kernels import Inputs
 from ntaylor_backends.numpy import numba_kernels
 
 __all__ = ["run"]
@@ -14,9 +15,9 @@ __all__ = ["run"]
 Tensor = Any
 
 
-def run(program: Program, inputs: dict[str, Tensor], shape: tuple[int, ...]) -> list[Tensor | None]:
-    """The outputs as new tensors of ``shape``; NumPy's arrays of what the functions gave stay in ``inputs``."""
-    arrays = {name: t.detach().numpy() if isinstance(t, torch.Tensor) else t for name, t in inputs.items()}
-    results = numba_kernels.run(program, arrays, shape)
-    inputs.update({name: a for name, a in arrays.items() if name not in inputs})
-    return [None if r is None else torch.from_numpy(r) for r in results]
+def run(program: Program, inputs: Inputs, shape: tuple[int, ...]) -> Tensor:
+    """The outputs as one new tensor; NumPy's arrays of what the functions gave stay in ``inputs``."""
+    arrays = {key: t.detach().numpy() if isinstance(t, torch.Tensor) else t for key, t in inputs.items()}
+    result = numba_kernels.run(program, arrays, shape, torch.get_num_threads())
+    inputs.update((key, a) for key, a in arrays.items() if key not in inputs)
+    return torch.from_numpy(result)

@@ -17,10 +17,11 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from ntaylor.activations import Activation, Pullback
+from ntaylor.blocks import arrays_in
 from ntaylor_backends import kernels
 from ntaylor_backends import numpy as of_numpy
 
-__all__ = ["activate", "runner"]
+__all__ = ["activate", "are_plain", "runner"]
 
 Tensor = Any
 
@@ -31,18 +32,18 @@ def triton_is_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def runner(tensors: Iterable[Any]) -> kernels.Run | None:
-    """What runs programs on these tensors, of which the first is u_0; ``None`` where the closed form does better.
+def runner(tensors: Sequence[Tensor]) -> kernels.Run | None:
+    """What runs programs on these tensors; ``None`` where the closed form does better.
 
     They must be plain tensors of one device, float32 or float64 all, with nobody following what is done to them; on
-    the CPU as many entries as NumPy's adapter asks for.
+    the CPU with as many entries as NumPy's adapter asks for.
     """
     if torch.compiler.is_compiling():
         return None
-    first, *others = tensors
-    if first.dtype not in (torch.float32, torch.float64) or not _is_plain(first):
+    first = tensors[0]
+    if first.dtype not in (torch.float32, torch.float64) or not are_plain(tensors):
         return None
-    if not all(_is_plain(t) and t.dtype == first.dtype and t.device == first.device for t in others):
+    if not all(t.dtype == first.dtype and t.device == first.device for t in tensors[1:]):
         return None
     if first.is_cuda and triton_is_installed():
         from ntaylor_backends.torch import triton_kernels
@@ -55,28 +56,23 @@ def runner(tensors: Iterable[Any]) -> kernels.Run | None:
     return None
 
 
-def _is_plain(t: Any) -> bool:
-    return (
+def are_plain(tensors: Iterable[Tensor]) -> bool:
+    """Whether nobody follows what is done to these tensors."""
+    watched = torch.is_grad_enabled()
+    return all(
         type(t) in (torch.Tensor, torch.nn.Parameter)
-        and not (t.requires_grad and torch.is_grad_enabled())
+        and not (watched and t.requires_grad)
         and not is_functorch_wrapped_tensor(t)
         and unpack_dual(t).tangent is None
+        for t in tensors
     )
 
 
 def activate(
     activation: Activation, u: Sequence[Tensor | None], order: int, parameters: Mapping[str, Any]
-) -> tuple[list[Tensor | None], Pullback]:
-    """As ``activation.closed_form``, by kernels where they suit these tensors, and then these cotangents."""
-    tensors = [c for c in (*u, *parameters.values()) if c is not None]
-    run = runner(tensors) if order else None
+) -> tuple[Sequence[Tensor | None], Pullback]:
+    """As ``activation.closed_form``, by kernels where they suit these tensors; then the cotangents must be plain."""
+    run = runner([*arrays_in(u), *parameters.values()]) if order else None
     if run is None:
         return activation.closed_form(u, order, parameters)
-    v, by_kernels = kernels.activate(run, activation, u, order, parameters)
-
-    def pullback(cotangent: Sequence[Tensor | None], per_sample: bool = False) -> Any:
-        if runner([*tensors, *(c for c in cotangent if c is not None)]) is not None:
-            return by_kernels(cotangent, per_sample)
-        return activation.closed_form(u, order, parameters)[1](cotangent, per_sample)
-
-    return v, pullback
+    return kernels.activate(run, activation, u, order, parameters)

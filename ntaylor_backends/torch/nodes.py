@@ -9,19 +9,23 @@ sees the operations themselves.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ntaylor_backends.torch import kernel_choice
+from ntaylor.blocks import Block, opened
+from ntaylor_backends.torch import compiled, kernel_choice
+from ntaylor_backends.torch.kernel_choice import are_plain
 
 __all__ = ["activate", "full_precision", "propagate"]
 
-Coefficients = list[Any]
+Coefficients = Sequence[Any]
 Pullback = Callable[[Coefficients], Sequence[Any]]
 
 
@@ -38,33 +42,27 @@ class Step:
     def __init__(self, push: Callable[[Sequence[Tensor]], tuple[Coefficients, Pullback]]):
         self.push = push
         self.pullback: Pullback | None = None
-        self.present: list[bool] = []
-        """Which coefficients are there: a node gives out those only."""
+        self.closed: Callable[[Sequence[Tensor | None]], Coefficients] = list
+        """Makes coefficients of the tensors that the node gives out."""
 
-    def forward(self, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Pullback]:
-        """The coefficients that are there, and the pullback, which takes one cotangent for each."""
+    def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The tensors that hold the coefficients; the pullback is kept."""
         with full_precision(tensors[0]):
-            v, pullback = self.push(tensors)
-        present = self.present = [c is not None for c in v]
-
-        def of_present(cotangents: Sequence[Any]) -> Sequence[Any]:
-            given = iter(cotangents)
-            return pullback([next(given) if there else None for there in present])
-
-        return tuple(c for c in v if c is not None), of_present
+            v, self.pullback = self.push(tensors)
+        held, self.closed = opened(v)
+        return tuple(held)
 
     def run(self, tensors: Sequence[Tensor]) -> Coefficients:
         """The coefficients as outputs of one node."""
-        found = iter(_Node.apply(self, *tensors))  # type: ignore[no-untyped-call]
-        return [next(found) if there else None for there in self.present]
+        held = _Node.apply(self, *tensors)  # type: ignore[no-untyped-call]
+        return self.closed(held)
 
 
 class _Node(torch.autograd.Function):
     @staticmethod
     def forward(step: Step, *tensors: Tensor) -> tuple[Tensor, ...]:
-        v, step.pullback = step.forward(tensors)
         # Autograd's outputs hold the node, which holds the pullback: that must hold other tensors, or none is freed.
-        return tuple(c.detach() for c in v)
+        return tuple(c.detach() for c in step.forward(tensors))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
@@ -81,19 +79,25 @@ class _Node(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
         *tensors, carrier = ctx.saved_tensors  # also refuses tensors that were written to since
         with full_precision(tensors[0]):
-            again = torch.is_grad_enabled()  # what comes out is to be differentiated
-            pullback = None if again else getattr(carrier, "pullback", None)
+            pullback = getattr(carrier, "pullback", None)
+            # What comes out is to be differentiated, or a transform follows it: then by operations that are seen.
+            if torch.is_grad_enabled() or not are_plain(c for c in cotangents if c is not None):
+                pullback = None
             if pullback is None:
-                pullback = ctx.step.forward(tensors)[1]
-            return None, *pullback(cotangents)
+                pullback = ctx.step.push(tensors)[1]
+            return None, *pullback(ctx.step.closed(cotangents))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], step: Step, *tensors: Tensor) -> tuple[tuple[Tensor, ...], Any]:
         def of_one(*one: Tensor) -> tuple[Tensor, ...]:
-            return step.forward(one)[0]
+            return step.forward(one)
 
         v = torch.vmap(of_one, in_dims=in_dims[1:], randomness=info.randomness)(*tensors)
         return v, (0,) * len(v)
+
+
+# Torch asks for it in every call, which takes longer than many an operation.
+_Node.forward.__signature__ = inspect.signature(_Node.forward)  # type: ignore[attr-defined]
 
 
 def _without_node() -> bool:
@@ -103,51 +107,45 @@ def _without_node() -> bool:
 
 def propagate(network: Any, u: Coefficients, order: int) -> Coefficients:
     """Taylor coefficients 0..order of the network's output: the network is one node of the graph."""
+    held, closed = opened(u)
     if _without_node():
-        with full_precision(u[0]):
+        with full_precision(held[0]):
             return network.push(u, order)[0]  # type: ignore[no-any-return]
     names = list(network.parameters)
-    present = [c is not None for c in u]
-    count = sum(present)
 
     def push(tensors: Sequence[Tensor]) -> tuple[Coefficients, Pullback]:
-        given = iter(tensors[:count])
-        plain = network.replace(dict(zip(names, tensors[count:], strict=True)))
-        v, network_pullback = plain.push([next(given) if there else None for there in present], order)
+        given = tensors[len(held) :]
+        same = all(a is b for a, b in zip(given, network.parameters.values(), strict=True))
+        plain = network if same else network.replace(dict(zip(names, given, strict=True)))
+        v, network_pullback = plain.push(closed(tensors[: len(held)]), order)
 
         def pullback(cotangent: Coefficients) -> Sequence[Any]:
             of_u, gradients = network_pullback(cotangent)
-            of_u = [*of_u, *[None] * (len(u) - len(of_u))]
-            return [*(c for c, there in zip(of_u, present, strict=True) if there), *(gradients[name] for name in names)]
+            return [*_in_places(of_u, u), *(gradients[name] for name in names)]
 
         return v, pullback
 
-    return Step(push).run([*(c for c in u if c is not None), *network.parameters.values()])
+    return Step(push).run([*held, *network.parameters.values()])
 
 
 def activate(
-    activation: Any, u: Sequence[Any], order: int, parameters: Mapping[str, Any]
+    activation: Any, u: Coefficients, order: int, parameters: Mapping[str, Any]
 ) -> tuple[Coefficients, Callable[..., Any]]:
     """The slot ``activate``: the pair rule forward, its correlation with w back, as one node of the graph."""
+    held, closed = opened(u)
     if _without_node():
-        with full_precision(u[0]):
-            return kernel_choice.activate(activation, u, order, parameters)
-    present = [c is not None for c in u]
-    count = sum(present)
+        with full_precision(held[0]):
+            choice = compiled if torch.compiler.is_compiling() else kernel_choice
+            return choice.activate(activation, u, order, parameters)
     learnt = [name for name, p in parameters.items() if isinstance(p, Tensor)]
 
     def push(tensors: Sequence[Tensor]) -> tuple[Coefficients, Pullback]:
-        given = iter(tensors[:count])
-        named = {**parameters, **dict(zip(learnt, tensors[count:], strict=True))}
-        plain = [next(given) if there else None for there in present]
-        v, of_activation = kernel_choice.activate(activation, plain, order, named)
+        named = {**parameters, **dict(zip(learnt, tensors[len(held) :], strict=True))}
+        v, of_activation = kernel_choice.activate(activation, closed(tensors[: len(held)]), order, named)
 
         def pullback(cotangent: Coefficients) -> Sequence[Any]:
             of_u, gradients = of_activation(cotangent)
-            return [
-                *(c for c, there in zip(of_u, present, strict=True) if there),
-                *(gradients[name] for name in learnt),
-            ]
+            return [*_in_places(of_u, u), *(gradients[name] for name in learnt)]
 
         return v, pullback
 
@@ -155,5 +153,16 @@ def activate(
         # For those who sweep back themselves and may be differentiated doing so.
         return activation.closed_form(u, order, parameters)[1](*cotangents, **options)
 
-    v = Step(push).run([*(c for c in u if c is not None), *(parameters[name] for name in learnt)])
+    v = Step(push).run([*held, *(parameters[name] for name in learnt)])
     return v, differentiable
+
+
+def _in_places(cotangents: Coefficients, u: Coefficients) -> list[Any]:
+    """Cotangents of u's coefficients as those of the tensors that hold them."""
+    if not isinstance(u, Block):
+        return [c for c, x in zip_longest(cotangents, u) if x is not None]
+    if isinstance(cotangents, Block):
+        return [cotangents.array]
+    there = next((c for c in cotangents if c is not None), None)
+    zero = None if there is None else torch.zeros_like(there)
+    return [None if there is None else torch.stack([zero if c is None else c for c in cotangents])]

@@ -19,7 +19,7 @@ import triton.language as tl
 from triton.language.extra import libdevice
 
 from ntaylor.programs import Program
-from ntaylor_backends.kernels import layout
+from ntaylor_backends.kernels import Inputs, layout, singly
 from ntaylor_backends.printing import TRITON, coordinates, identifier, output, place, statements
 
 __all__ = ["kernel", "run"]
@@ -34,22 +34,21 @@ OPTIONS = {
 _numbers = itertools.count()
 
 
-def run(program: Program, inputs: dict[str, Tensor], shape: tuple[int, ...]) -> list[Tensor | None]:
-    """The outputs as new tensors of ``shape``, on the device and of the dtype of u_0."""
-    like = inputs["u0"]
-    given = [inputs[name] for name in program.inputs]
+def run(program: Program, inputs: Inputs, shape: tuple[int, ...]) -> Tensor:
+    """The outputs as one new tensor, on the device and of the dtype of the first input."""
+    like = next(iter(inputs.values()))
+    named = dict(singly(inputs))
+    given = [named[name] for name in program.inputs]
     sizes, varying = layout(shape, tuple(tuple(t.shape) for t in given))
     entries = math.prod(sizes)
-    results = [
-        None if at is None else torch.empty(shape, dtype=like.dtype, device=like.device) for at in program.outputs
-    ]
-    wanted = [r for r in results if r is not None]
-    if entries and wanted:
+    count = sum(at is not None for at in program.outputs)
+    results = torch.empty((count, *shape), dtype=like.dtype, device=like.device)
+    if entries and count:
         compiled = _compiled(program, varying, len(sizes))
         # A loss may give cotangents of another dtype, and of any strides.
         flat = [t.to(like.dtype).contiguous() for t in given]
         with torch.cuda.device_of(like):  # kernels are launched on the device that is current
-            compiled[(triton.cdiv(entries, LANES),)](entries, *sizes, *flat, *wanted, LANES=LANES, **OPTIONS)
+            compiled[(triton.cdiv(entries, LANES),)](entries, *sizes, *flat, *results.unbind(), LANES=LANES, **OPTIONS)
     return results
 
 

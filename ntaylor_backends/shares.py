@@ -1,0 +1,170 @@
+"""A recorded network's batch, shared out among threads: each takes its points through all layers.
+
+So threads meet once a push and once a pullback, not once an operation, and every matrix product is one thread's: for
+networks' sizes, threads that meet inside each product cost more time than they save.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache, reduce
+from itertools import pairwise
+from operator import add
+from typing import Any
+
+from ntaylor.array_object import unwrapped_namespace
+from ntaylor.blocks import arrays_in, mapped_all, opened
+from ntaylor.layers import Coefficients, Gradients, Pullback
+from ntaylor_backends.recordings import Recorder, entry_for
+
+__all__ = ["push"]
+
+Array = Any
+
+SHARE = 2**24
+"""Multiplications in matrix products that are worth waking a thread."""
+FEWEST = 32
+"""Points of a share."""
+
+_whole: set[Any] = set()
+"""Networks whose batch is not shared out, for a pullback was asked for whose results do not just add up."""
+
+
+def push(
+    network: Any,
+    u: Coefficients,
+    order: int,
+    recorder: Recorder,
+    threads: int,
+    plain: Callable[[Coefficients, int], tuple[Coefficients, Pullback]],
+    of_input: bool = True,
+) -> tuple[Coefficients, Pullback]:
+    """As ``plain(u, order)``, the network's own push; without ``of_input`` its pullback gives no cotangents of u."""
+    rows = u[0].shape[-2]
+    work = rows * (order + 1) * sum(p.shape[0] * p.shape[1] for p in network.leaves if p.ndim == 2)
+    which = (network.structure, rows, order)
+    count = 1 if which in _whole else max(1, min(threads, rows // FEWEST, work // SHARE))
+    ends = list(pairwise(rows * i // count for i in range(count + 1)))
+
+    def shares(coefficients: Coefficients) -> list[Coefficients]:
+        if count == 1:
+            return [coefficients]
+
+        def share(first: int, last: int) -> Coefficients:
+            # What all points share has one row.
+            return mapped_all(lambda c: c[..., first:last, :] if c.shape[-2] == rows else c, coefficients)
+
+        return [share(*part) for part in ends]
+
+    inputs = shares(u)
+    entries = [entry_for(network, share, order, recorder, of_input) for share in inputs]
+    one_thread = count > 1 or work < threads * SHARE
+    done = _at_once([_bound(e.push, share, network) for e, share in zip(entries, inputs, strict=True)], one_thread)
+    if None in done:
+        return plain(u, order)
+    if count > 1 and any(
+        a.shape[-2] != last - first for (v, _), (first, last) in zip(done, ends, strict=True) for a in arrays_in(v)
+    ):
+        _whole.add(which)
+        return plain(u, order)
+    v = _joined([v for v, _ in done])
+
+    def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+        if count > 1 and (per_sample or any(c.shape[-2] != rows for c in arrays_in(cotangent))):
+            _whole.add(which)
+            return plain(u, order)[1](cotangent, per_sample)
+        given = shares(cotangent)
+        found = _at_once([_bound(back, c, per_sample) for (_, back), c in zip(done, given, strict=True)], one_thread)
+        if None in found:
+            for entry, share, part in zip(entries, inputs, given, strict=True):
+                entry.learn(network, share, part, per_sample)
+            return plain(u, order)[1](cotangent, per_sample)
+        if count == 1:
+            return found[0]  # type: ignore[no-any-return]
+        gradients = {name: reduce(add, (g[name] for _, g in found)) for name in network.parameters}
+        return _joined([of_u for of_u, _ in found], u), gradients
+
+    return v, pullback
+
+
+def _joined(parts: Sequence[Coefficients], like: Coefficients | None = None) -> Coefficients:
+    """Coefficients of all points from those of the shares; what is of one row in ``like`` is added up."""
+    if len(parts) == 1:
+        return parts[0]
+    held = [opened(part)[0] for part in parts]
+    closed = opened(parts[0])[1]
+    if not held[0]:
+        return parts[0]
+    xp = unwrapped_namespace(held[0])
+    of_like = [a for a, c in zip(like, parts[0], strict=True) if c is not None] if like is not None else None
+    joined = []
+    for i, arrays in enumerate(zip(*held, strict=True)):
+        shared = of_like is not None and of_like[i].shape[-2] == 1
+        joined.append(reduce(add, arrays) if shared else xp.concat(arrays, axis=-2))
+    return closed(joined)
+
+
+def _bound(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    return lambda: function(*arguments)
+
+
+def _at_once(tasks: Sequence[Callable[[], Any]], one_thread_a_product: bool) -> list[Any]:
+    """The results of tasks that run beside one another; the first in the thread that asks."""
+    if not one_thread_a_product:
+        return [task() for task in tasks]
+    with _one_thread_a_product:
+        if len(tasks) == 1:
+            return [tasks[0]()]
+        others = [_pool(len(tasks) - 1).submit(task) for task in tasks[1:]]
+        return [tasks[0](), *(other.result() for other in others)]
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(threads, 1), thread_name_prefix="ntaylor")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
+
+
+@cache
+def _blas() -> list[Any]:
+    """What sets the threads of the libraries that NumPy's matrix products are in."""
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+class _OneThreadAProduct:
+    """Matrix products by one thread each, until the last of those who ask for it are done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within = 0
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._before = [library.get_num_threads() for library in _blas()]
+                _set(self._before, [1] * len(self._before))
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                _set([1] * len(self._before), self._before)
+
+
+_one_thread_a_product = _OneThreadAProduct()
+
+
+def _set(now: Sequence[int], wanted: Sequence[int]) -> None:
+    for library, old, new in zip(_blas(), now, wanted, strict=True):
+        if old != new:
+            library.set_num_threads(new)

@@ -1,0 +1,54 @@
+"""Networks of tensors on the CPU, recorded, and run by NumPy on the tensors' own memory.
+
+There NumPy's calls cost a fraction of torch's, and its matrix products are as fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ntaylor.blocks import arrays_in
+from ntaylor_backends import numpy as of_numpy
+from ntaylor_backends.numpy.recorder import NumpyRecorder
+from ntaylor_backends.shares import push
+from ntaylor_backends.torch.kernel_choice import are_plain
+
+__all__ = ["push_network"]
+
+Tensor = Any
+
+
+class _Recorder(NumpyRecorder):
+    def enter(self, arrays: Sequence[Tensor]) -> Sequence[Any]:
+        return [t.detach().numpy() for t in arrays]
+
+    def leave(self, arrays: Sequence[Any]) -> Sequence[Tensor]:
+        return [torch.from_numpy(np.asarray(a)) for a in arrays]
+
+
+_RECORDER = _Recorder()
+
+
+def push_network(
+    network: Any, u: Sequence[Tensor | None], order: int, plain: Callable[..., Any]
+) -> tuple[Sequence[Tensor | None], Callable[..., Any]]:
+    """The slot ``push_network``: recorded where nobody follows what is done to these tensors."""
+    if torch.compiler.is_compiling():
+        return plain(u, order)  # type: ignore[no-any-return]
+    inputs = arrays_in(u)
+    tensors = [*inputs, *network.leaves]
+    suits = (
+        tensors[0].dtype in (torch.float32, torch.float64)
+        and all(t.device.type == "cpu" and t.dtype == tensors[0].dtype for t in tensors)
+        # NumPy takes as many threads as it was given, whatever torch was told.
+        and of_numpy.threads() <= torch.get_num_threads()
+        and of_numpy.numba_is_installed()
+        and are_plain(tensors)
+    )
+    if not suits:
+        return plain(u, order)  # type: ignore[no-any-return]
+    return push(network, u, order, _RECORDER, torch.get_num_threads(), plain, any(t.requires_grad for t in inputs))
