@@ -24,7 +24,10 @@ Array = Any
 
 @dataclass(frozen=True)
 class Reference:
-    """Of the orders 0..n together: outputs (n+1, different), and d loss_k/ds of parameters + s·v, loss_k of 0..k."""
+    """Of the orders 0..n together: outputs (n+1, different), and d loss_k/ds of parameters + s·v by the batch.
+
+    loss_k is that of the orders 0..k.
+    """
 
     outputs: Array
     slopes: Array
@@ -86,12 +89,11 @@ def _random_direction(workload: Workload) -> dict[str, Array]:
 def reference(workload: Workload) -> Reference:
     """Outputs and slopes of a workload and of the same with any lower order; takes seconds where it is wide."""
     parameters = {name: p.astype(numpy.float64) for name, p in workload.parameters().items()}
-    counts = numpy.bincount(numpy.arange(workload.batch) % workload.different, minlength=workload.different)
     v = _random_direction(workload)
 
     def losses(s: complex) -> Array:
         moved = {name: p + s * v[name] for name, p in parameters.items()}
-        return numpy.cumsum(numpy.sum(_outputs(workload, moved, real=False) ** 2 * counts, axis=1))
+        return numpy.cumsum(numpy.mean(_outputs(workload, moved, real=False) ** 2, axis=1))
 
     found = on_circles(losses, 1, 1.0, True, exponents=(7,), points=16)
     if found is None:
@@ -109,7 +111,7 @@ def errors(workload: Workload, exact: Reference, outputs: Array, gradient: Mappi
     found = numpy.asarray(outputs, numpy.float64).reshape(rows, workload.batch)
     wanted = exact.outputs[:rows, numpy.arange(workload.batch) % workload.different]
     worst = numpy.max(numpy.abs(found - wanted) / numpy.max(numpy.abs(wanted), axis=1, keepdims=True))
-    v, slope = _random_direction(workload), exact.slopes[rows - 1]
+    v, slope = _random_direction(workload), exact.slopes[rows - 1] * workload.batch
     g = {name: numpy.asarray(gradient[name], numpy.float64) for name in v}
     size, length = (sum(float(numpy.sum(a * a)) for a in d.values()) for d in (g, v))
     usual = math.sqrt(size * length / sum(a.size for a in v.values()))

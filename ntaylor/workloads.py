@@ -38,6 +38,10 @@ class Workload:
     task: str = "derivatives"
     model: str = "network"
 
+    def __post_init__(self) -> None:
+        if self.batch % self.different:
+            raise ValueError(f"batch must be a multiple of {self.different}, the different points; got {self.batch}")
+
     @property
     def label(self) -> str:
         """In words, without the order and the dtype: ``3×24, batch 256``."""

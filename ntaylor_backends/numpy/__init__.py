@@ -19,6 +19,7 @@ import numpy as np
 from ntaylor.activations import Activation, Pullback
 from ntaylor.dispatch import Adapter
 from ntaylor_backends.kernels import activate
+from ntaylor_backends.numpy import contestants
 
 __all__ = ["adapter"]
 
@@ -46,6 +47,8 @@ def compiler() -> ModuleType | None:
 
 
 class _NumpyAdapter(Adapter):
+    contestants = contestants.Contestants
+
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
     ) -> tuple[list[Array | None], Pullback]:
