@@ -203,8 +203,7 @@ class _Library:
     def cell(self, job: Job, device: str, jobs: list[Job]) -> list[dict[str, Any]]:
         """A row a contestant: who, and its times, or why there are none."""
         found = self._begun(self._process, job.workload, device)
-        rows = [row for row in found if not job.without & {row["name"], row["mode"], row["role"]}]
-        rows = [row for row in rows if not job.without & {row["name"].partition(", ")[2]}]
+        rows = [row for row in found if not job.leaves_out(row["name"], row["mode"], row["role"])]
         for row in rows:
             row["verdict"] = "not installed" if row["missing"] else None
             known = self._known(row, job.workload)

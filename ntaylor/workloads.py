@@ -109,11 +109,15 @@ class Workload:
 
 @dataclass(frozen=True)
 class Job:
-    """A workload as part of a figure, and which contestants take part: all whose name, mode and role are not left out."""
+    """A workload as part of a figure, and which contestants do not take part, by name, mode, both or role."""
 
     part: str
     workload: Workload
     without: frozenset[str] = frozenset()
+
+    def leaves_out(self, name: str, mode: str, role: str) -> bool:
+        """Whether this contestant does not take part."""
+        return bool(self.without & {name, mode, role, f"{name}, {mode}"})
 
 
 PARTS = {
@@ -138,50 +142,52 @@ FULL_GRID = {"depth": (3, 5, 7), "width": (24, 64, 128), "batch": (32, 256, 1024
 """What of it a full run does."""
 
 _COMPILED = (1, 2, 4, 6, 8, 10)
+_MLP, _MODULE, _FUNCTION = "ntaylor, nt.MLP", "ntaylor, nn.Sequential", "ntaylor, function"
+_NESTED = frozenset({"nested torch.autograd", "nested jax.grad"})
 _OPERATORS = (("laplacian", 10), ("laplacian", 100), ("laplacian", 1000), ("biharmonic", 5), ("biharmonic", 20))
 
 
-def _derivatives(
+def _orders(
     part: str, like: Workload, orders: Iterable[int], compiled: Sequence[int], without: Iterable[str] = ()
 ) -> list[Job]:
     """A job an order; PyTorch's compiler, which takes up to a minute, at some of them only."""
-    return [
-        Job(part, replace(like, order=n), frozenset(without) | (frozenset() if n in compiled else {"compiled"}))
-        for n in orders
-    ]
+
+    def left_out(n: int) -> frozenset[str]:
+        of_compiler = {"torch-jet, compiled"} if n > 2 else set()
+        return frozenset({*without, *(of_compiler if n in compiled else {"compiled"})})
+
+    return [Job(part, replace(like, order=n), left_out(n)) for n in orders]
 
 
 def full() -> list[Job]:
     """Everything that ``ntaylor bench --full`` measures, in the order in which it does."""
     small, large = Workload(), Workload(depth=5, width=128, batch=1024)
     function = Workload(model="function", inputs=3, width=64, batch=1024)
-    jobs = _derivatives("published", small, range(13), _COMPILED)
-    jobs += _derivatives("large", large, (1, 2, 4, 6, 8, 10, 12, 16), (4, 8, 10))
-    jobs += _derivatives("function", function, (1, 2, 4, 6, 8, 10), (4,))
-    for task, inputs in _OPERATORS:
-        of = Workload(2 if task == "laplacian" else 4, 4, 128, 100, inputs, task=task)
-        jobs.append(Job("operators", of, frozenset({"compiled"} if inputs != 100 else ())))
-    single = frozenset({"compiled"})
-    jobs += [
-        Job("published", replace(small, order=4, dtype="float32")),
-        *(Job("published", replace(small, order=n, dtype="float32"), single) for n in (1, 8)),
-        *(Job("large", replace(large, order=n, dtype="float32"), single) for n in (4, 8)),
-        Job("function", replace(function, order=4, dtype="float32"), single),
-        *(Job("operators", replace(j.workload, dtype="float32"), single) for j in jobs if j.part == "operators"),
-    ]
-    # The two that are compared in the published grid, and nothing else.
-    others = frozenset({"compiled", "jitted", "floor", "n-TangentProp", "torch-jet", "nn.Sequential", "NumPy alone"})
-    jobs += [
-        Job("grid", Workload(n, depth, width, batch), others)
-        for n, depth, width, batch in itertools.product(*(FULL_GRID[k] for k in ("order", "depth", "width", "batch")))
-    ]
+    in_float32 = {"dtype": "float32"}
+    jobs = _orders("published", small, range(13), _COMPILED)
+    jobs += _orders("published", replace(small, **in_float32), (1, 4, 8), ())
+    jobs += _orders("large", large, (1, 2, 4, 6, 8, 10, 12, 16), (4, 8, 10))
+    jobs += _orders("large", replace(large, **in_float32), (4, 8), ())
+    jobs += _orders("function", function, (1, 2, 4, 6, 8, 10), (4,))
+    jobs += _orders("function", replace(function, **in_float32), (4,), ())
+    for dtype in ("float64", "float32"):
+        for task, inputs in _OPERATORS:
+            order = 2 if task == "laplacian" else 4
+            compiled = {"torch-jet, compiled"} if (dtype, inputs) == ("float64", 100) else {"compiled"}
+            of = Workload(order, 4, 128, 100, inputs, dtype, task)
+            jobs.append(Job("operators", of, frozenset(compiled)))
+    # The two that the published grid compares, and nothing else.
+    others = {"compiled", "jitted", "floor", "n-TangentProp", "torch-jet", _MODULE, _FUNCTION, "Numba", "NumPy alone"}
+    for sizes in itertools.product(*(FULL_GRID[key] for key in ("order", "depth", "width", "batch"))):
+        jobs.append(Job("grid", Workload(*sizes), frozenset(others)))
     # A batch that makes the arrays large against what a process takes anyhow.
     wide = replace(small, batch=4096)
-    jobs += _derivatives("memory", wide, (1, 2, 4, 7, 8, 16), (4, 7), {"nn.Sequential", "function"})
-    return jobs
+    return [*jobs, *_orders("memory", wide, (1, 2, 4, 7, 16), (4,), {_MODULE, _FUNCTION, "torch-jet, compiled"})]
 
 
 def quick() -> list[Job]:
     """What a user sees in about a minute: the published network at a few orders, and one operator."""
-    jobs = _derivatives("published", Workload(), (1, 2, 4, 8), ())
-    return [*jobs, Job("operators", Workload(2, 4, 128, 100, 100, task="laplacian"), frozenset({"compiled"}))]
+    jobs = _orders("published", Workload(), (1, 2, 4), (), {_FUNCTION})
+    jobs += _orders("published", Workload(), (8,), (), {_FUNCTION, *_NESTED})
+    laplacian = Workload(2, 4, 128, 100, 100, task="laplacian")
+    return [*jobs, Job("operators", laplacian, frozenset({"compiled", _FUNCTION, *_NESTED}))]
