@@ -11,8 +11,9 @@ import ctypes
 import functools
 import gc
 import importlib
+import math
 import os
-import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ __all__ = ["Ours", "check", "quartiles", "serve", "time_interleaved"]
 Array = Any
 
 _RESET_PEAK = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -107,42 +109,49 @@ class _Side:
         begin = time.perf_counter()
         prepared.step()
         first = time.perf_counter() - begin
+        found = self._checked(contestant, prepared, exact)
+        if found["agrees"]:
+            self.ready[f"{name}, {mode}"] = prepared
+        return {**found, "first_step": first}
+
+    def _checked(self, contestant: Contestant, prepared: Prepared, exact: Reference) -> dict[str, Any]:
+        assert self.workload is not None
         workload = self.workload.floor() if contestant.role == "floor" else self.workload
         assert workload is not None
         error, off = check(prepared, workload, exact, BACKENDS[self.backend].to_host)
-        agrees = max(error, off) <= tolerance(workload.dtype)  # False for a NaN
-        if agrees:
-            self.ready[f"{name}, {mode}"] = prepared
-        return {"agrees": agrees, "error": error, "gradient_error": off, "first_step": first}
+        agrees = max(error, off) <= tolerance(workload.dtype)
+        return {"agrees": agrees, "error": _finite(error), "gradient_error": _finite(off)}
 
     def measure(self, seconds: float, least: int, most: int) -> dict[str, Any]:
         """Times of all that are prepared, in turn."""
         return time_interleaved(self.ready, seconds, least, most)
 
-    def weigh(self, name: str, mode: str, limit: int) -> dict[str, Any]:
+    def weigh(self, name: str, mode: str, exact: Reference, limit: int) -> dict[str, Any]:
         """Peak memory of a step beyond what lay there before, in a process that does nothing else."""
         assert self.contestants is not None
         contestant = next(c for c in self.made if (c.name, c.mode) == (name, mode))
-        step = contestant.prepare().step
-        on_device = self.contestants.memory()
+        prepared = contestant.prepare()
         limited(limit)
-        if on_device is None and not _peak_can_be_reset():
-            # Then the first step has to be the one that is weighed, with whatever is compiled in it.
-            before = _peak_bytes()
-            step()
-            return {"bytes": _peak_bytes() - before, "first": True}
-        step()
-        gc.collect()
-        on_device = self.contestants.memory()
-        if on_device is not None:
-            before, peak = on_device
-        else:
-            _give_back()
-            _RESET_PEAK.write_text("5")
+        on_device = self.contestants.memory() is not None
+        alone = not on_device and not _peak_can_be_reset()
+        if alone:  # then the first step has to be the one that is weighed, with whatever is compiled in it
             before, peak = _peak_bytes(), _peak_bytes
-        for _ in range(2):
-            step()
-        return {"bytes": max(0, peak() - before), "first": False}
+            prepared.step()
+            weight = peak() - before
+        found = self._checked(contestant, prepared, exact)
+        if not alone:
+            gc.collect()
+            of_device = self.contestants.memory()
+            if of_device is not None:
+                before, peak = of_device
+            else:
+                _give_back()
+                _RESET_PEAK.write_text("5")
+                before, peak = _peak_bytes(), _peak_bytes
+            for _ in range(2):
+                prepared.step()
+            weight = peak() - before
+        return {**found, "bytes": max(0, weight), "compiling": alone}
 
     def bandwidth(self) -> float | None:
         """Of a copy on the device, bytes a second."""
@@ -160,19 +169,20 @@ def check(
 
 
 def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, most: int) -> dict[str, Any]:
-    """Quartiles of forward and step of each, in turn round after round, so that what disturbs one disturbs all.
+    """Quartiles of forward, step and their difference "backward" of each.
 
-    Each gets an equal share of the seconds, and at least ``least`` calls; those that have fewer calls than others are
-    spread over all rounds.
+    In turn, round after round, so that what disturbs one disturbs all. Each gets an equal share of the seconds, and at
+    least ``least`` calls; those that have fewer calls than others are spread over all rounds.
     """
-    rounds, times = {}, {}
+    rounds: dict[str, int] = {}
+    times: dict[str, dict[str, list[float]]] = {}
     for name, p in ready.items():
         begin = time.perf_counter()
         p.forward()
         p.step()
         once = time.perf_counter() - begin
         rounds[name] = max(least, min(most, int(seconds / len(ready) / max(once, 1e-9))))
-        times[name] = {"forward": [], "step": []}  # type: dict[str, list[float]]
+        times[name] = {"forward": [], "step": []}
     longest = max(rounds.values(), default=0)
     gc.collect()
     gc.disable()
@@ -186,7 +196,14 @@ def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, mos
                         times[name][what].append(time.perf_counter() - begin)
     finally:
         gc.enable()
+    for of in times.values():
+        of["backward"] = [b - a for a, b in zip(of["forward"], of["step"], strict=True)]
     return {name: {what: quartiles(t) for what, t in of.items()} for name, of in times.items()}
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def quartiles(values: list[float]) -> dict[str, float]:
@@ -200,30 +217,40 @@ def quartiles(values: list[float]) -> dict[str, float]:
 
 def limited(limit: int) -> None:
     """Let the process take no more than ``limit`` bytes beyond what it has; where the system knows such limits."""
-    with contextlib.suppress(OSError, ValueError):
-        now = next(
-            int(line.split()[1]) * 1024
-            for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-            if line.startswith("VmData")
-        )
-        resource.setrlimit(resource.RLIMIT_DATA, (now + limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    with contextlib.suppress(OSError, ValueError, ImportError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + limit, hard))
+
+
+def _status(name: str) -> int:
+    """Bytes; OSError where there is no such file, as on other systems than Linux."""
+    lines = _STATUS.read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # What getrusage says begins on Linux with the memory of the process that started this one.
+    with contextlib.suppress(OSError, StopIteration):
+        return _status("VmHWM")
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @functools.cache
 def _peak_can_be_reset() -> bool:
     """On Linux; elsewhere a process's peak only grows."""
-    before = _peak_bytes()
-    block = numpy.ones(2**23)
-    del block
     try:
+        _RESET_PEAK.write_text("5")
+        block = numpy.ones(2**23)
+        high = _peak_bytes()
+        del block
         _RESET_PEAK.write_text("5")
     except OSError:
         return False
-    return _peak_bytes() < before + 2**25
+    return _peak_bytes() < high - 2**25
 
 
 def _give_back() -> None:

@@ -41,13 +41,15 @@ class Settings:
     most: int = 200
     """Calls of a contestant."""
     budget_seconds: float = 90.0
-    """Of a contestant's preparation, compiling and two calls included."""
+    """Of a contestant's preparation, compiling and two steps included."""
+    nested_seconds: float = 20.0
+    """The same, of contestants whose cost is exponential in the order."""
     budget_bytes: int = 6 * 2**30
     cold: bool = True
     """Whether compilers begin with empty caches, so that the first step tells what compiling takes."""
 
 
-class _Over(Exception):
+class _OverBudgetError(Exception):
     """A request took longer than it may, or ended its process."""
 
 
@@ -65,19 +67,19 @@ class _Process:
         return self._process is not None
 
     def ask(self, method: str, *arguments: Any, seconds: float | None = None) -> Any:
-        """The result; :class:`_Over` beyond the seconds or at a sudden end, RuntimeError with what was raised."""
+        """The result. :class:`_OverBudgetError` beyond the seconds or at a sudden end, RuntimeError for a failure."""
         if self._process is None:
             self._start()
         try:
             self._pipe.send((method, arguments))
             if not self._pipe.poll(seconds):
-                raise _Over(f"{seconds:.0f} s")
+                raise _OverBudgetError(f"{seconds:.0f} s")
             kind, result = self._pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self._process.join(5)
             code = self._process.exitcode
             self.end()
-            raise _Over(f"memory, or a crash: the process ended with {code}") from None
+            raise _OverBudgetError(f"memory, or a crash: the process ended with {code}") from None
         except BaseException:
             self.end()
             raise
@@ -168,8 +170,8 @@ def _check_same_versions(backend: str, about: dict[str, Any], record: Record) ->
     kept = any(cell["backend"] == backend for cell in record["cells"].values())
     if kept and before != about.get("versions"):
         raise ValueError(
-            f"the record holds measurements of {backend} with {before}; here it is {about.get('versions')}: measure all "
-            "of it anew, or into another file"
+            f"the record holds measurements of {backend} with {before}; here it is {about.get('versions')}: measure "
+            "all of it anew, or into another file"
         )
 
 
@@ -196,7 +198,7 @@ class _Library:
             for device in found["devices"]:
                 name = self._process.ask("on", device).get("device")
                 found["of"][device] = {"name": name, "copy": self._process.ask("bandwidth")}
-        except (RuntimeError, _Over) as error:
+        except (RuntimeError, _OverBudgetError) as error:
             return {"reason": str(error)}
         return found
 
@@ -212,13 +214,13 @@ class _Library:
         if job.part == "memory":
             for row in rows:
                 if row["verdict"] is None:
-                    row |= self._weighed(row, job.workload, device)
+                    row |= self._weighed(row, job.workload, device, jobs)
         else:
             # The exponential ones last: if one ends the process, the others have to be prepared again.
             for row in sorted(rows, key=lambda row: row["exponential"]):
                 if row["verdict"] is None:
                     row |= self._prepared(row, rows, job.workload, device, jobs)
-            self._timed(rows)
+            self._timed(rows, job.workload, device, jobs)
         for row in rows:
             row.pop("missing")
             row.pop("exponential")
@@ -246,59 +248,65 @@ class _Library:
         self, row: dict[str, Any], rows: list[dict[str, Any]], workload: Workload, device: str, jobs: list[Job]
     ) -> dict[str, Any]:
         exact = _reference(workload, jobs)
-        if not self._process.runs:  # it was ended by another contestant
-            self._begun(self._process, workload, device)
-            for other in rows:
-                if other["verdict"] == "timed":
-                    self._process.ask("prepare", other["name"], other["mode"], exact)
+        self._restore(rows, workload, device, exact)
+        s = self._settings
+        limit = s.nested_seconds if row["exponential"] else s.budget_seconds
+        return self._asked(self._process, row, workload, "timed", ("prepare", exact), limit)
+
+    def _asked(
+        self,
+        process: _Process,
+        row: dict[str, Any],
+        workload: Workload,
+        verdict: str,
+        request: tuple[Any, ...],
+        limit: float,
+    ) -> dict[str, Any]:
+        """What the process said of a contestant, with a verdict."""
+        method, *rest = request
         try:
-            limit = self._settings.budget_seconds
-            found = self._process.ask("prepare", row["name"], row["mode"], exact, seconds=limit)
-        except _Over as over:
+            found = process.ask(method, row["name"], row["mode"], *rest, seconds=limit)
+        except _OverBudgetError as over:
             return self._over(row, workload, str(over))
         except RuntimeError as error:
-            if _is_about_memory(str(error)):
+            if any(word in str(error) for word in ("memory", "Memory", "RESOURCE_EXHAUSTED", "bad_alloc")):
                 return self._over(row, workload, f"{self._settings.budget_bytes / 2**30:.0f} GiB")
             return {"verdict": "failed", "reason": str(error)}
-        figures = {key: _finite(found[key]) for key in ("error", "gradient_error", "first_step")}
-        return {"verdict": "timed" if found["agrees"] else "wrong", **figures}
+        return {"verdict": verdict if found.pop("agrees") else "wrong", **found}
 
-    def _timed(self, rows: list[dict[str, Any]]) -> None:
+    def _restore(self, rows: list[dict[str, Any]], workload: Workload, device: str, exact: Reference) -> None:
+        """Have prepared again who was, where another contestant has ended the process."""
+        if not self._process.runs:
+            self._begun(self._process, workload, device)
+            for row in rows:
+                if row["verdict"] == "timed":
+                    self._process.ask("prepare", row["name"], row["mode"], exact)
+
+    def _timed(self, rows: list[dict[str, Any]], workload: Workload, device: str, jobs: list[Job]) -> None:
         s = self._settings
         timed = [row for row in rows if row["verdict"] == "timed"]
         if not timed:
             return
-        found = self._process.ask("measure", s.seconds, s.least, s.most)
+        self._restore(rows, workload, device, _reference(workload, jobs))
+        try:
+            found = self._process.ask("measure", s.seconds, s.least, s.most)
+        except (RuntimeError, _OverBudgetError) as error:
+            for row in timed:
+                row |= {"verdict": "failed", "reason": f"while timed with the others: {error}"}
+            return
         for row in timed:
             row |= found[f"{row['name']}, {row['mode']}"]
 
-    def _weighed(self, row: dict[str, Any], workload: Workload, device: str) -> dict[str, Any]:
+    def _weighed(self, row: dict[str, Any], workload: Workload, device: str, jobs: list[Job]) -> dict[str, Any]:
         # The C library then keeps nothing that is freed, and every array is seen.
         environment = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         process = _Process(self._backend, self._folder, 0, environment)
+        s = self._settings
         with contextlib.ExitStack() as stack:
             stack.callback(process.end)
             self._begun(process, workload, device)
-            limit = self._settings.budget_seconds
-            try:
-                found = process.ask("weigh", row["name"], row["mode"], self._settings.budget_bytes, seconds=limit)
-            except _Over as over:
-                return self._over(row, workload, str(over))
-            except RuntimeError as error:
-                if _is_about_memory(str(error)):
-                    return self._over(row, workload, f"{self._settings.budget_bytes / 2**30:.0f} GiB")
-                return {"verdict": "failed", "reason": str(error)}
-            return {"verdict": "weighed", **found}
-
-
-def _is_about_memory(reason: str) -> bool:
-    words = ("memory", "RESOURCE_EXHAUSTED", "bad_alloc")
-    return any(word in reason for word in words)
-
-
-def _finite(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return value if abs(value) < float("inf") else None
+            request = ("weigh", _reference(workload, jobs), s.budget_bytes)
+            return self._asked(process, row, workload, "weighed", request, s.budget_seconds)
 
 
 def _reference(workload: Workload, jobs: list[Job]) -> Reference:
@@ -314,4 +322,3 @@ def _reference(workload: Workload, jobs: list[Job]) -> Reference:
 @functools.lru_cache(maxsize=64)
 def _reference_of(workload: Workload) -> Reference:
     return reference(workload)
-

@@ -22,6 +22,7 @@ __all__ = ["Reference", "errors", "reference", "tolerance"]
 
 Array = Any
 
+
 @dataclass(frozen=True)
 class Reference:
     """Of the orders 0..n together: outputs (n+1, different), and d loss_k/ds of parameters + s·v by the batch.
@@ -72,7 +73,9 @@ def _outputs(workload: Workload, parameters: Mapping[str, Array], real: bool) ->
         def along(t: complex) -> Array:
             return workload.apply(parameters, x + t * steps, numpy)[..., 0]
 
-        found = on_circles(along, order, 1.0, real, exponents=(4,), points=16)
+        # One circle: wide enough for rounding, which grows as r^−order, and small enough for so few points.
+        exponent, points = (4, 16) if order == 2 else (2, 32)
+        found = on_circles(along, order, 1.0, real, exponents=(exponent,), points=points)
     if found is None:
         raise ArithmeticError(f"Cauchy's integral gives nothing for {workload.key}: the function is not holomorphic")
     if workload.task == "derivatives":

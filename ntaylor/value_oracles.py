@@ -54,9 +54,9 @@ def on_circles(
     """Coefficients 0..order by the trapezium rule on circles |t| = r of many radii, each from the best of them.
 
     ``along(t)`` is f(x + t·direction) for a complex t; ``scale`` is a length in t, ``real`` says that f is real for
-    real t. The radii are scale·2^−e for e in ``exponents``, of ``points`` points each, 128 unless given or needed. On a circle of N points what stands at modes N/2..N−1 is noise: rounding, aliases of high modes, and
-    negative modes, which a holomorphic function has not. None if no circle was free of it, as where f is not
-    holomorphic.
+    real t. The radii are scale·2^−e for e in ``exponents``, of ``points`` points each, 128 unless given or needed. On a
+    circle of N points what stands at modes N/2..N−1 is noise: rounding, aliases of high modes, and negative modes,
+    which a holomorphic function has not. None if no circle was free of it, as where f is not holomorphic.
     """
     count = points or max(_POINTS, 4 * order)
     turns = [cmath.exp(2j * math.pi * i / count) for i in range(count)]

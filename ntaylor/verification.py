@@ -25,7 +25,20 @@ import numpy
 from ntaylor import cases, differentiate
 from ntaylor.namespace import array_namespace, near_names
 
-__all__ = ["BACKENDS", "DTYPES", "HIGHEST", "Backend", "Result", "Row", "chosen", "planned", "rows", "short_name", "tolerance", "ulp"]
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "HIGHEST",
+    "Backend",
+    "Result",
+    "Row",
+    "chosen",
+    "planned",
+    "rows",
+    "short_name",
+    "tolerance",
+    "ulp",
+]
 
 Array = Any
 Namespace = Any

@@ -163,13 +163,12 @@ def full() -> list[Job]:
     """Everything that ``ntaylor bench --full`` measures, in the order in which it does."""
     small, large = Workload(), Workload(depth=5, width=128, batch=1024)
     function = Workload(model="function", inputs=3, width=64, batch=1024)
-    in_float32 = {"dtype": "float32"}
     jobs = _orders("published", small, range(13), _COMPILED)
-    jobs += _orders("published", replace(small, **in_float32), (1, 4, 8), ())
+    jobs += _orders("published", replace(small, dtype="float32"), (1, 4, 8), ())
     jobs += _orders("large", large, (1, 2, 4, 6, 8, 10, 12, 16), (4, 8, 10))
-    jobs += _orders("large", replace(large, **in_float32), (4, 8), ())
+    jobs += _orders("large", replace(large, dtype="float32"), (4, 8), ())
     jobs += _orders("function", function, (1, 2, 4, 6, 8, 10), (4,))
-    jobs += _orders("function", replace(function, **in_float32), (4,), ())
+    jobs += _orders("function", replace(function, dtype="float32"), (4,), ())
     for dtype in ("float64", "float32"):
         for task, inputs in _OPERATORS:
             order = 2 if task == "laplacian" else 4
@@ -178,8 +177,8 @@ def full() -> list[Job]:
             jobs.append(Job("operators", of, frozenset(compiled)))
     # The two that the published grid compares, and nothing else.
     others = {"compiled", "jitted", "floor", "n-TangentProp", "torch-jet", _MODULE, _FUNCTION, "Numba", "NumPy alone"}
-    for sizes in itertools.product(*(FULL_GRID[key] for key in ("order", "depth", "width", "batch"))):
-        jobs.append(Job("grid", Workload(*sizes), frozenset(others)))
+    for n, depth, width, batch in itertools.product(*(FULL_GRID[k] for k in ("order", "depth", "width", "batch"))):
+        jobs.append(Job("grid", Workload(n, depth, width, batch), frozenset(others)))
     # A batch that makes the arrays large against what a process takes anyhow.
     wide = replace(small, batch=4096)
     return [*jobs, *_orders("memory", wide, (1, 2, 4, 7, 16), (4,), {_MODULE, _FUNCTION, "torch-jet, compiled"})]

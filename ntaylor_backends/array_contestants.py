@@ -69,15 +69,14 @@ def contestants(
     found += [Contestant("ntaylor, function", mode, "ours", in_mode(plain, wrap)) for mode, wrap in modes.items()]
     if workload.model == "network" and workload.task == "derivatives":
         layers = range(0, 2 * len(workload.widths) - 2, 2)
-        tanh = activations.get("tanh")
+        towers = activations.get("tanh").towers
+        assert towers is not None
 
         def published(p: Any, x: Array) -> Array:
             pairs = [(p[f"{i}.weight"], p[f"{i}.bias"]) for i in layers]
-            return xp.stack(
-                ntangentprop(pairs, lambda u, n: tanh.towers(u, n, xp), x, xp.ones_like(x[:1]), workload.order)
-            )
+            return xp.stack(ntangentprop(pairs, lambda u, n: towers(u, n, xp), x, xp.ones_like(x[:1]), workload.order))
 
-        mode = next(reversed(modes))
+        mode = list(modes)[-1]
         found.append(Contestant("n-TangentProp", mode, "rival", lambda: prepared(published)))
         found.append(Contestant("floor", mode, "floor", lambda: _floor(workload.floor(), array, xp, synchronise)))
     return found

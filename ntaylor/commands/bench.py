@@ -36,7 +36,9 @@ def add_bench(commands: Any) -> None:
     size.add_argument("--quick", action="store_true", help="one network, a few orders, about a minute (the default)")
     size.add_argument("--full", action="store_true", help="everything, about 25 minutes on two cores; writes --json")
     bench.add_argument("--backend", metavar="A,B", help="of numpy, torch, jax, cupy (default: all)")
-    bench.add_argument("--part", metavar="A,B", help="of published, large, function, operators, grid, memory (default: all)")
+    bench.add_argument(
+        "--part", metavar="A,B", help="of published, large, function, operators, grid, memory (default: all)"
+    )
     bench.add_argument(
         "--json", type=Path, metavar="FILE", help=f"the record, gone on with if it is there (--full: {_RECORD})"
     )
@@ -54,7 +56,11 @@ def _bench(options: argparse.Namespace) -> int:
 
     backends = chosen(options.backend.split(",") if options.backend is not None else None)
     jobs = _jobs(workloads.full() if options.full else workloads.quick(), options.part)
-    settings = measuring.Settings() if options.full else measuring.Settings(1.0, budget_seconds=30.0, cold=False)
+    settings = (
+        measuring.Settings()
+        if options.full
+        else measuring.Settings(0.6, budget_seconds=30.0, nested_seconds=10.0, cold=False)
+    )
     path = options.json or (_RECORD if options.full else None)
     record = _record(path, options.again, backends, {job.part for job in jobs})
     console = Console(markup=False, highlight=False)
@@ -125,7 +131,9 @@ def _record(path: Path | None, again: bool, backends: list[str], parts: set[str]
             record["cells"] = cells = kept
         made = record["made_with"]
     except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{path} is no record of ntaylor bench, or damaged ({error}): give another --json") from error
+        raise RefusedError(
+            f"{path} is no record of ntaylor bench, or damaged ({error}): give another --json"
+        ) from error
     here = machine()
     other = [f"{key} {made.get(key)} there, {here.get(key)} here" for key in _SAME if made.get(key) != here.get(key)]
     if other and cells:
@@ -149,15 +157,15 @@ def _print(record: dict[str, Any], backends: list[str], parts: set[str], console
             workload = workload_of(cell)
             several = workload.task != "derivatives"
             label = f"{workload.task} of {workload.depth}×{workload.width}" if several else workload.label
-            groups.setdefault((cell["part"], f"{cell['backend']} {cell['device']} {workload.dtype}: {label}"), []).append(
-                cell
-            )
+            groups.setdefault(
+                (cell["part"], f"{cell['backend']} {cell['device']} {workload.dtype}: {label}"), []
+            ).append(cell)
     for (part, title), found in groups.items():
         heads, lines, _ = ratio_table(found, "bytes" if part == "memory" else "step")
         console.print(f"{title}{', peak memory' if part == 'memory' else ''}")
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for i, head in enumerate(heads):
-            table.add_column(head, justify="left" if i == 1 else "right")
+            table.add_column(head.replace(" ", "\n").replace(",\n", "\n"), justify="left" if i in (1, 2) else "right")
         for line in lines:
             table.add_row(*line)
         console.print(table)

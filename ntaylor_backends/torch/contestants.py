@@ -205,14 +205,13 @@ class _Made:
         return lambda x: self._ours.operate(f, x), leaves
 
     def published(self) -> tuple[Call, Mapping[str, Tensor]]:
-        leaves, tanh = self._leaves(), activations.get("tanh")
+        leaves, towers = self._leaves(), activations.get("tanh").towers
+        assert towers is not None
         pairs = [(leaves[f"{2 * i}.weight"], leaves[f"{2 * i}.bias"]) for i in range(self._workload.depth + 1)]
 
         def call(x: Tensor) -> Tensor:
             one = torch.ones_like(x[:1])
-            return torch.stack(
-                ntangentprop(pairs, lambda u, n: tanh.towers(u, n, xp), x, one, self._workload.order)
-            )
+            return torch.stack(ntangentprop(pairs, lambda u, n: towers(u, n, xp), x, one, self._workload.order))
 
         return call, leaves
 
