@@ -152,7 +152,7 @@ def _beyond(found: list[dict]) -> list[str]:
                 w = cell["workload"]
                 size = f"n = {w['order']}" + (f", D = {w['inputs']}" if w["inputs"] > 3 else "")
                 said.setdefault(words, []).append(size)
-    return [f"- {words} at {'; '.join(sizes)}" for words, sizes in said.items()] + ([""] if said else [])
+    return [f"- {words} at {'; '.join(dict.fromkeys(sizes))}" for words, sizes in said.items()] + ([""] if said else [])
 
 
 def _grid(record: dict) -> list[str]:

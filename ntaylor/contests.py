@@ -34,6 +34,7 @@ __all__ = ["Ours", "check", "quartiles", "serve", "time_interleaved"]
 
 Array = Any
 
+_LONG = 1.0
 _RESET_PEAK = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
@@ -172,28 +173,33 @@ def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, mos
     """Quartiles of forward, step and their difference "backward" of each.
 
     In turn, round after round, so that what disturbs one disturbs all. Each gets an equal share of the seconds, and at
-    least ``least`` calls; those that have fewer calls than others are spread over all rounds.
+    least ``least`` calls, 3 if they take over a second. Who has fewer calls than others is spread over all rounds.
     """
     rounds: dict[str, int] = {}
     times: dict[str, dict[str, list[float]]] = {}
-    for name, p in ready.items():
-        begin = time.perf_counter()
-        p.forward()
-        p.step()
-        once = time.perf_counter() - begin
-        rounds[name] = max(least, min(most, int(seconds / len(ready) / max(once, 1e-9))))
-        times[name] = {"forward": [], "step": []}
-    longest = max(rounds.values(), default=0)
+
+    def once(name: str) -> float:
+        total = 0.0
+        for what, call in (("forward", ready[name].forward), ("step", ready[name].step)):
+            begin = time.perf_counter()
+            call()
+            times[name][what].append(time.perf_counter() - begin)
+            total += times[name][what][-1]
+        return total
+
     gc.collect()
     gc.disable()
     try:
+        for name in ready:  # all have been called before, when they were checked: this is the first round
+            times[name] = {"forward": [], "step": []}
+            taken = max(once(name), 1e-9)
+            wanted = min(most, int(seconds / len(ready) / taken))
+            rounds[name] = max(wanted, least if taken < _LONG else min(least, 3)) - 1
+        longest = max(rounds.values(), default=0)
         for i in range(longest):
-            for name, p in ready.items():
+            for name in ready:
                 if (i + 1) * rounds[name] // longest > i * rounds[name] // longest:
-                    for what, call in (("forward", p.forward), ("step", p.step)):
-                        begin = time.perf_counter()
-                        call()
-                        times[name][what].append(time.perf_counter() - begin)
+                    once(name)
     finally:
         gc.enable()
     for of in times.values():

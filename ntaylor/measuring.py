@@ -37,12 +37,12 @@ class Settings:
 
     seconds: float = 2.0
     """Of timing a cell, shared by its contestants."""
-    least: int = 3
+    least: int = 5
     most: int = 200
     """Calls of a contestant."""
     budget_seconds: float = 90.0
     """Of a contestant's preparation, compiling and two steps included."""
-    nested_seconds: float = 20.0
+    nested_seconds: float = 12.0
     """The same, of contestants whose cost is exponential in the order."""
     budget_bytes: int = 6 * 2**30
     cold: bool = True
@@ -220,7 +220,7 @@ class _Library:
             for row in sorted(rows, key=lambda row: row["exponential"]):
                 if row["verdict"] is None:
                     row |= self._prepared(row, rows, job.workload, device, jobs)
-            self._timed(rows, job.workload, device, jobs)
+            self._timed(rows, job, device, jobs)
         for row in rows:
             row.pop("missing")
             row.pop("exponential")
@@ -282,14 +282,14 @@ class _Library:
                 if row["verdict"] == "timed":
                     self._process.ask("prepare", row["name"], row["mode"], exact)
 
-    def _timed(self, rows: list[dict[str, Any]], workload: Workload, device: str, jobs: list[Job]) -> None:
+    def _timed(self, rows: list[dict[str, Any]], job: Job, device: str, jobs: list[Job]) -> None:
         s = self._settings
         timed = [row for row in rows if row["verdict"] == "timed"]
         if not timed:
             return
-        self._restore(rows, workload, device, _reference(workload, jobs))
+        self._restore(rows, job.workload, device, _reference(job.workload, jobs))
         try:
-            found = self._process.ask("measure", s.seconds, s.least, s.most)
+            found = self._process.ask("measure", s.seconds * job.share, s.least, s.most)
         except (RuntimeError, _OverBudgetError) as error:
             for row in timed:
                 row |= {"verdict": "failed", "reason": f"while timed with the others: {error}"}

@@ -179,7 +179,8 @@ def heat_map_picture(
         axes.set_facecolor("0.9")
         for i, line in enumerate(words):
             for j, word in enumerate(line):
-                axes.text(j, i, word, ha="center", va="center", fontsize=7)
+                dark = abs(np.nan_to_num(np.log10(ratios[i, j]))) > 0.6 * limit
+                axes.text(j, i, word, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         axes.set_xticks(range(len(x[1])), [str(v) for v in x[1]], fontsize=7)
         axes.set_yticks(range(len(y[1])), [str(v) for v in y[1]], fontsize=7)
         axes.set_title(f"{rows[row]}, {columns[column]}", fontsize=9)

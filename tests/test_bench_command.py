@@ -244,7 +244,7 @@ def test_the_pictures_are_those_the_page_shows(script, tmp_path, monkeypatch):
         rows = (
             nested
             if n < 6
-            else [OURS, row("nested torch.autograd", "eager", "rival", verdict="over budget", reason="")]
+            else [OURS, row("nested torch.autograd", "eager", "rival", verdict="over budget", reason="20 s")]
         )
         workload = {**cell["workload"], "order": n}
         record["cells"][f"{part} {n}"] = {**cell, "part": part, "workload": workload, "contestants": rows}
@@ -253,7 +253,7 @@ def test_the_pictures_are_those_the_page_shows(script, tmp_path, monkeypatch):
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == ["performance-grid.svg", "performance-published-torch.svg"]
     assert all(f"]({name})" in text for name in written)
-    assert "cells of arXiv 2412.09752 2 were run; not run: width 32, 48, 76, 88, 104; batch 64, 4096." in text
+    assert "cells of arXiv 2412.09752 2 were run; not run: width 32, 48, 76, 88, 104; batch 64, 1024, 4096." in text
     before = (tmp_path / "performance-grid.svg").read_bytes()
     script.draw(record)
     assert (tmp_path / "performance-grid.svg").read_bytes() == before, "the same record is the same file"

@@ -34,7 +34,7 @@ def add_bench(commands: Any) -> None:
     )
     size = bench.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="one network, a few orders, about a minute (the default)")
-    size.add_argument("--full", action="store_true", help="everything, about 25 minutes on two cores; writes --json")
+    size.add_argument("--full", action="store_true", help="everything, about half an hour on two cores; writes --json")
     bench.add_argument("--backend", metavar="A,B", help="of numpy, torch, jax, cupy (default: all)")
     bench.add_argument(
         "--part", metavar="A,B", help="of published, large, function, operators, grid, memory (default: all)"
@@ -59,7 +59,7 @@ def _bench(options: argparse.Namespace) -> int:
     settings = (
         measuring.Settings()
         if options.full
-        else measuring.Settings(0.6, budget_seconds=30.0, nested_seconds=10.0, cold=False)
+        else measuring.Settings(0.6, least=3, budget_seconds=30.0, nested_seconds=8.0, cold=False)
     )
     path = options.json or (_RECORD if options.full else None)
     record = _record(path, options.again, backends, {job.part for job in jobs})
