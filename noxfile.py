@@ -96,6 +96,6 @@ def agreement(session: nox.Session) -> None:
 @nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
     """Make the committed benchmark results anew; takes minutes, wants an idle machine."""
-    session.install("-e", ".[plot]")
-    for script in ("profiles", "cost"):
+    session.install("-e", ".[plot]", *NUMBA, *TORCH, *JAX, "folx")
+    for script in ("profiles", "performance"):
         session.run("python", f"benchmarks/{script}.py", *session.posargs)

@@ -9,10 +9,11 @@ ntaylor imports no array library but NumPy, and anybody can add a backend by dec
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Adapter", "Draw", "Trainer", "adapter_for", "serve"]
+__all__ = ["Adapter", "Contestant", "Contestants", "Draw", "Prepared", "Trainer", "adapter_for", "serve"]
 
 
 class Draw(Protocol):
@@ -45,6 +46,51 @@ class Trainer(Protocol):
 
     def about(self) -> dict[str, Any]:
         """ "device", its name; "peak_bytes", the most memory used on it, None where the process's own tells that."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A contestant that can be called. Both calls come back when the device is done."""
+
+    forward: Callable[[], Any]
+    step: Callable[[], Any]
+    outputs: Callable[[Any], Any]
+    """What ``forward`` gave -> the derivatives, an array of the library."""
+    gradient: Callable[[Any], Mapping[str, Any]]
+    """What ``step`` gave -> the loss's gradient, named and shaped as the workload's parameters."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to compute what a benchmark's workload asks for, with one library."""
+
+    name: str
+    mode: str
+    """How the library runs it: "eager", "compiled", "jitted", …"""
+    role: str
+    """ "ours", "rival" or "floor"."""
+    prepare: Callable[[], Prepared]
+    """Builds network and points on the device. What is compiled is compiled by the first call of what it returns."""
+    missing: str | None = None
+    """Why it cannot be had on this machine."""
+    exponential: bool = False
+    """Whether its cost is exponential in the order: then what is beyond a budget at one order is at every higher."""
+
+
+class Contestants(Protocol):
+    """What a library brings to a benchmark, on one of its devices."""
+
+    def of(self, workload: Any, ours: Any) -> list[Contestant]:
+        """Who can compute a ``workloads.Workload``; ``ours`` are the library's verbs, as ``contests.Ours`` has them."""
+
+    def about(self) -> dict[str, Any]:
+        """Versions of what takes part, the threads, the device's name; "notes", a list of what a reader must know."""
+
+    def memory(self) -> tuple[int, Callable[[], int]] | None:
+        """(bytes in use on the device, the most since this call); None where the process's own memory tells that."""
+
+    def copy_bandwidth(self) -> float | None:
+        """Bytes a second, read and written, of a large copy on the device; None where it was not measured."""
 
 
 class Adapter:
@@ -109,6 +155,12 @@ class Adapter:
 
     By the library's own automatic differentiation, nested, and nothing of ntaylor; differentiable itself. What fast
     methods are compared with.
+    """
+
+    contestants: Callable[..., Contestants] | None = None
+    """(device, folder) -> :class:`Contestants`: who is compared in a benchmark on this library.
+
+    With a folder compilers keep there, and not where the user's are, what they compiled.
     """
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ntaylor.storage import write_atomic
 
-__all__ = ["error_picture", "profile_picture"]
+__all__ = ["Curve", "cost_picture", "error_picture", "heat_map_picture", "profile_picture"]
 
 Array = Any
 
@@ -85,6 +85,115 @@ def error_picture(
     _save(path, figure)
 
 
+Curve = tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]
+"""(orders, medians, lower quartiles, upper quartiles)."""
+
+_MARKERS = "os^Dv<>PX*"
+
+
+def cost_picture(
+    path: Path, panels: Sequence[tuple[str, Mapping[str, Curve]]], title: str, label: str, logarithmic: str = "both"
+) -> None:
+    """Cost over the order: a column a panel, with quartiles as bands; a name has one colour in all panels.
+
+    ``logarithmic`` is "both" for a row of linear axes, cut where the second slowest ends, above one of logarithmic
+    ones; "y" for one row, logarithmic in y; "xy" for one logarithmic in both. Raises ImportError, saying what to
+    install, without matplotlib.
+    """
+    names = list(dict.fromkeys(name for _, curves in panels for name in curves))
+    scales = ["linear", "log"] if logarithmic == "both" else ["log"]
+    figure = _figure((2.4 + 3.4 * len(panels), 3.1 * len(scales) + 0.9))
+    figure.suptitle(title, fontsize=12)
+    for row, scale in enumerate(scales):
+        for column, (head, curves) in enumerate(panels):
+            axes = figure.add_subplot(len(scales), len(panels), row * len(panels) + column + 1)
+            for name, (orders, medians, low, high) in curves.items():
+                i = names.index(name)
+                ours = name.startswith("ntaylor")
+                style = {"marker": _MARKERS[i % len(_MARKERS)], "linewidth": 2.0 if ours else 1.1}
+                style |= {"markersize": 4, "linestyle": "--" if name.startswith("floor") else "-"}
+                axes.plot(orders, medians, color=f"C{i % 10}", label=name, **style)
+                axes.fill_between(orders, low, high, color=f"C{i % 10}", alpha=0.15, linewidth=0)
+            axes.set_yscale(scale)
+            if scale == "log":
+                _plain_ticks(axes.yaxis)
+            if logarithmic == "xy":
+                axes.set_xscale("log")
+                ticks = sorted({n for orders, *_ in curves.values() for n in orders})
+                axes.set_xticks(ticks, [f"{n:g}" for n in ticks], minor=False)
+                axes.minorticks_off()
+            if scale == "linear" and len(curves) > 1:
+                # An exponential cost would leave nothing to be seen of the others.
+                ends = sorted(max(medians) for _, medians, *_ in curves.values())
+                axes.set_ylim(0, 1.1 * ends[-2])
+            axes.set_xlabel("order n", fontsize=9)
+            axes.set_ylabel(label, fontsize=9)
+            axes.set_title(head, fontsize=10)
+            axes.grid(alpha=0.25)
+            axes.tick_params(labelsize=8)
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=min(3, len(panels) + 1),
+        frameon=False,
+        fontsize=8,
+    )
+    _save(path, figure)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """1, 2, 5, 10, … instead of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def heat_map_picture(
+    path: Path,
+    panels: Mapping[tuple[int, int], tuple[Array, Sequence[Sequence[str]]]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    x: tuple[str, Sequence[int]],
+    y: tuple[str, Sequence[int]],
+    title: str,
+) -> None:
+    """Ratios as colours on a logarithmic scale about 1, with their words: panel (row, column) -> (ratios, words).
+
+    ``x`` and ``y`` are the axes' names and values; ratios have the shape (len(y), len(x)), NaN where there is none.
+    Raises ImportError, saying what to install, without matplotlib.
+    """
+    figure = _figure((1.5 + 2.6 * len(columns), 1.2 + 1.9 * len(rows)))
+    figure.suptitle(title, fontsize=12)
+    finite = [v for ratios, _ in panels.values() for v in np.log10(ratios[np.isfinite(ratios)])]
+    limit = max(map(abs, finite), default=1.0) or 1.0
+    image = None
+    for (row, column), (ratios, words) in panels.items():
+        axes = figure.add_subplot(len(rows), len(columns), row * len(columns) + column + 1)
+        image = axes.imshow(np.log10(ratios), cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", origin="lower")
+        axes.set_facecolor("0.9")
+        for i, line in enumerate(words):
+            for j, word in enumerate(line):
+                dark = abs(np.nan_to_num(np.log10(ratios[i, j]))) > 0.6 * limit
+                axes.text(j, i, word, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        axes.set_xticks(range(len(x[1])), [str(v) for v in x[1]], fontsize=7)
+        axes.set_yticks(range(len(y[1])), [str(v) for v in y[1]], fontsize=7)
+        axes.set_title(f"{rows[row]}, {columns[column]}", fontsize=9)
+        if row == len(rows) - 1:
+            axes.set_xlabel(x[0], fontsize=8)
+        if column == 0:
+            axes.set_ylabel(y[0], fontsize=8)
+    if image is not None:
+        bar = figure.colorbar(image, ax=figure.axes, shrink=0.6)
+        bar.set_label("log₁₀ of the ratio", fontsize=8)
+    _save(path, figure)
+
+
 def _figure(size: tuple[float, float]) -> Any:
     try:
         from matplotlib.figure import Figure
@@ -94,8 +203,12 @@ def _figure(size: tuple[float, float]) -> Any:
 
 
 def _save(path: Path, figure: Any) -> None:
+    import matplotlib
+
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
+    vector = path.suffix == ".svg"
+    with matplotlib.rc_context({"svg.hashsalt": path.stem}):  # the same figures shall be the same file
+        figure.savefig(content, format=path.suffix[1:], dpi=110, **({"metadata": {"Date": None}} if vector else {}))
     write_atomic(path, content.getvalue())
 
 

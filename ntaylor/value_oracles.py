@@ -9,7 +9,7 @@ from __future__ import annotations
 import cmath
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -42,19 +42,27 @@ class Estimate:
         return largest if largest > 100 * self.error else self.bound
 
 
-def on_circles(along: Callable[[complex], Array], order: int, scale: float, real: bool) -> list[Estimate] | None:
+def on_circles(
+    along: Callable[[complex], Array],
+    order: int,
+    scale: float,
+    real: bool,
+    *,
+    exponents: Iterable[float] = range(-2, 11),
+    points: int | None = None,
+) -> list[Estimate] | None:
     """Coefficients 0..order by the trapezium rule on circles |t| = r of many radii, each from the best of them.
 
     ``along(t)`` is f(x + t·direction) for a complex t; ``scale`` is a length in t, ``real`` says that f is real for
-    real t. On a circle of N points what stands at modes N/2..N−1 is noise: rounding, aliases of high modes, and
-    negative modes, which a holomorphic function has not. None if no circle was free of it, as where f is not
-    holomorphic.
+    real t. The radii are scale·2^−e for e in ``exponents``, of ``points`` points each, 128 unless given or needed. On a
+    circle of N points what stands at modes N/2..N−1 is noise: rounding, aliases of high modes, and negative modes,
+    which a holomorphic function has not. None if no circle was free of it, as where f is not holomorphic.
     """
-    count = max(_POINTS, 4 * order)
+    count = points or max(_POINTS, 4 * order)
     turns = [cmath.exp(2j * math.pi * i / count) for i in range(count)]
 
     def estimates() -> Iterator[list[Estimate]]:
-        for exponent in range(-2, 11):
+        for exponent in exponents:
             radius = scale * 2.0**-exponent
             values = [along(radius * turn) for turn in turns]
             largest = _largest_of(values)

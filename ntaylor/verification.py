@@ -25,7 +25,20 @@ import numpy
 from ntaylor import cases, differentiate
 from ntaylor.namespace import array_namespace, near_names
 
-__all__ = ["BACKENDS", "DTYPES", "HIGHEST", "Backend", "Result", "Row", "chosen", "planned", "rows", "tolerance", "ulp"]
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "HIGHEST",
+    "Backend",
+    "Result",
+    "Row",
+    "chosen",
+    "planned",
+    "rows",
+    "short_name",
+    "tolerance",
+    "ulp",
+]
 
 Array = Any
 Namespace = Any
@@ -296,7 +309,7 @@ def rows(
             yield Row(name, version, reason="no device")
         for device in devices:
             for dtype in DTYPES:
-                row = Row(name, version, _short(device), dtype)
+                row = Row(name, version, short_name(device), dtype)
                 for done, (case, orders) in enumerate(plan):
                     on_case(row, done, len(plan))
                     exact = case.exact(orders[-1])  # takes its time once, which is not the backend's
@@ -308,8 +321,8 @@ def rows(
                 yield row
 
 
-def _short(device: Any) -> str:
-    """``cpu``, ``cuda:0``, ``gpu:1``: JAX and CuPy have longer names."""
+def short_name(device: Any) -> str:
+    """A device as ``cpu``, ``cuda:0``, ``gpu:1``: JAX and CuPy have longer names."""
     platform, number = getattr(device, "platform", None), getattr(device, "id", None)
     if number is None:
         return str(device)

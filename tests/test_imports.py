@@ -27,19 +27,32 @@ FLOORS = {
     5: ["jets", "composites", "gradients"],
     6: ["networks"],
     7: ["differentiate", "fifty_digits"],
-    8: ["pointwise", "checking", "cases", "pushing", "terms"],
-    9: ["verification", "constraints", "plans"],
+    8: ["pointwise", "checking", "cases", "pushing", "terms", "workloads"],
+    9: ["verification", "constraints", "plans", "references", "ratios"],
     10: ["estimates"],
     11: ["operators"],
     12: ["calculus", "problems"],
-    13: ["least_squares", "plots", "high_dimensional_tasks"],
-    14: ["profile_search", "high_dimensional_training"],
+    13: ["least_squares", "plots", "high_dimensional_tasks", "contests"],
+    14: ["profile_search", "high_dimensional_training", "measuring"],
     15: ["commands"],
     16: ["cli"],
     17: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-ADAPTED = {"torch", "jax", "jaxlib", "cupy", "numba", "dask", "optax", "triton", "array_api_strict", "ntaylor_backends"}
+ADAPTED = {
+    "torch",
+    "folx",
+    "jet",
+    "jax",
+    "jaxlib",
+    "cupy",
+    "numba",
+    "dask",
+    "optax",
+    "triton",
+    "array_api_strict",
+    "ntaylor_backends",
+}
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

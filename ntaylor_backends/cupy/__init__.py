@@ -21,6 +21,7 @@ from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
 from ntaylor.programs import Program
 from ntaylor_backends import cuda, kernels
+from ntaylor_backends.cupy import contestants
 
 __all__ = ["adapter"]
 
@@ -40,6 +41,8 @@ know(
 
 
 class _CupyAdapter(Adapter):
+    contestants = contestants.Contestants
+
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
     ) -> tuple[Sequence[Array | None], Pullback]:

@@ -15,7 +15,17 @@ import jaxlib  # noqa: F401  its arrays' types are those that come
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.jax import activation, draws, gradient, gram_root, interpreter, nested, pytrees, training
+from ntaylor_backends.jax import (
+    activation,
+    contestants,
+    draws,
+    gradient,
+    gram_root,
+    interpreter,
+    nested,
+    pytrees,
+    training,
+)
 
 __all__ = ["adapter"]
 
@@ -61,6 +71,7 @@ class _JaxAdapter(Adapter):
     gram_root = staticmethod(gram_root.gram_root)
     vmap = staticmethod(jax.vmap)
     trainer = training.Trainer
+    contestants = contestants.Contestants
     hessian_diagonal = staticmethod(training.hessian_diagonal)
 
 

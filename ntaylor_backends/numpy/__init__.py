@@ -21,6 +21,7 @@ from ntaylor.activations import Activation, Pullback
 from ntaylor.blocks import arrays_in
 from ntaylor.dispatch import Adapter
 from ntaylor_backends.kernels import activate
+from ntaylor_backends.numpy import contestants
 
 __all__ = ["adapter"]
 
@@ -62,6 +63,8 @@ def threads() -> int:
 
 
 class _NumpyAdapter(Adapter):
+    contestants = contestants.Contestants
+
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
     ) -> tuple[Sequence[Array | None], Pullback]:

@@ -10,7 +10,17 @@ import torch
 
 from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
-from ntaylor_backends.torch import draws, gradients, gram_root, jets, nested, nodes, recorder, training
+from ntaylor_backends.torch import (
+    contestants,
+    draws,
+    gradients,
+    gram_root,
+    jets,
+    nested,
+    nodes,
+    recorder,
+    training,
+)
 
 __all__ = ["adapter"]
 
@@ -48,6 +58,7 @@ class _TorchAdapter(Adapter):
     gram_root = staticmethod(gram_root.gram_root)
     vmap = staticmethod(torch.func.vmap)
     trainer = training.Trainer
+    contestants = contestants.Contestants
     hessian_diagonal = staticmethod(training.hessian_diagonal)
 
 
