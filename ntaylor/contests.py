@@ -35,6 +35,7 @@ __all__ = ["Ours", "check", "quartiles", "serve", "time_interleaved"]
 Array = Any
 
 _LONG = 1.0
+_BRIEF = 0.05
 _RESET_PEAK = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
@@ -173,13 +174,18 @@ def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, mos
     """Quartiles of forward, step and their difference "backward" of each.
 
     In turn, round after round, so that what disturbs one disturbs all. Each gets an equal share of the seconds, and at
-    least ``least`` calls, 3 if they take over a second. Who has fewer calls than others is spread over all rounds.
+    least ``least`` calls, 3 if they take over a second. Brief ones are called once before the call that counts, as in
+    a training loop a step follows its like: not another's, whose threads may still wait for work in a loop. Who has
+    fewer calls than others is spread over all rounds.
     """
     rounds: dict[str, int] = {}
     times: dict[str, dict[str, list[float]]] = {}
+    first: dict[str, float] = {}
 
-    def once(name: str) -> float:
+    def once(name: str, taken: float = _LONG) -> float:
         total = 0.0
+        if taken < _BRIEF:
+            ready[name].step()
         for what, call in (("forward", ready[name].forward), ("step", ready[name].step)):
             begin = time.perf_counter()
             call()
@@ -192,14 +198,14 @@ def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, mos
     try:
         for name in ready:  # all have been called before, when they were checked: this is the first round
             times[name] = {"forward": [], "step": []}
-            taken = max(once(name), 1e-9)
+            first[name] = taken = max(once(name), 1e-9)
             wanted = min(most, int(seconds / len(ready) / taken))
             rounds[name] = max(wanted, least if taken < _LONG else min(least, 3)) - 1
         longest = max(rounds.values(), default=0)
         for i in range(longest):
             for name in ready:
                 if (i + 1) * rounds[name] // longest > i * rounds[name] // longest:
-                    once(name)
+                    once(name, first[name])
     finally:
         gc.enable()
     for of in times.values():

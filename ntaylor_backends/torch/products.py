@@ -12,10 +12,13 @@ from typing import Any
 import torch
 
 from ntaylor.array_object import innermost
+from ntaylor.blocks import arrays_in
 from ntaylor.jets import Jet
-from ntaylor.layers import Dense
+from ntaylor.layers import Coefficients, Dense
 from ntaylor.namespace import MissingRule, describe
 from ntaylor_backends.torch.elementwise import op
+from ntaylor_backends.torch.nodes import propagate
+from ntaylor_backends.torch.sequential import Linear
 
 __all__ = ["PRODUCTS"]
 
@@ -44,10 +47,15 @@ def _linear(a: Any, weight: Any, bias: Any = None) -> Any:
     _check_dtypes("linear", a, weight)
     dense = isinstance(a, Jet) and weight.ndim == 2 and (bias is None or bias.ndim == 1)
     if dense and not isinstance(weight, Jet) and not isinstance(bias, Jet):
-        pushed = Dense(weight.T, bias).push(a._series, a.order)[0]
-        return type(a)(pushed, a.order, level=a.level)
+        return type(a)(_pushed(weight, bias, a._series, a.order), a.order, level=a.level)
     product = op("matmul", a, weight.T if weight.ndim > 1 else weight)
     return product if bias is None else product + bias
+
+
+def _pushed(weight: Any, bias: Any, u: Coefficients, order: int) -> Coefficients:
+    if all(isinstance(c, torch.Tensor) for c in arrays_in(u)) and isinstance(weight, torch.Tensor):
+        return propagate(Linear(weight, bias), u, order)
+    return Dense(weight.T, bias).push(u, order)[0]
 
 
 def _bilinear(a: Any, b: Any, weight: Any, bias: Any = None) -> Any:

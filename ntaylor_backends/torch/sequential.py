@@ -1,0 +1,82 @@
+"""``nn.Linear`` as a layer of the core's, and a plain ``nn.Sequential`` of such and of activations as its network.
+
+A module that is exactly this, with no hook that would have to be called, need not be run operation by operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from ntaylor.array_object import unwrapped_namespace
+from ntaylor.layers import Activate, Coefficients, Dense, Gradients, Layer, Pullback
+from ntaylor.networks import MLP
+
+__all__ = ["Linear", "network_of"]
+
+
+class Linear(Layer):
+    """A dense layer with torch's weight, (out, in)."""
+
+    def __init__(self, weight: Any, bias: Any = None):
+        self.parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        self.width_in = weight.shape[1]
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        weight, bias = self.parameters["weight"], self.parameters.get("bias")
+        v, pullback = Dense(weight.T, bias).push(u, order)
+
+        def transposed(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            of_u, gradients = pullback(cotangent, per_sample)
+            xp = unwrapped_namespace([gradients["weight"]])
+            return of_u, gradients | {"weight": xp.matrix_transpose(gradients["weight"])}
+
+        return v, transposed
+
+
+_ACTIVATIONS: dict[type, Callable[[Any], str]] = {
+    nn.Tanh: lambda _: "tanh",
+    nn.Sigmoid: lambda _: "sigmoid",
+    nn.SiLU: lambda _: "silu",
+    nn.GELU: lambda module: "gelu" if module.approximate == "none" else "gelu_tanh",
+}
+
+_networks: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], MLP]] = WeakKeyDictionary()
+
+
+def network_of(module: Any) -> MLP | None:
+    """The network that a plain ``nn.Sequential`` is, of its own parameters; None for all others."""
+    if type(module) is not nn.Sequential or torch.compiler.is_compiling() or _has_any_global_hook():
+        return None
+    seen: list[Any] = []
+    for part in (module, *module._modules.values()):
+        if not isinstance(part, nn.Module) or _is_hooked(part):
+            return None
+        kind = type(part)
+        if kind is nn.Linear:
+            seen += (kind, part.weight, part.bias)
+        elif kind in _ACTIVATIONS:
+            seen.append(_ACTIVATIONS[kind](part))
+        elif part is not module:
+            return None
+    if nn.Linear not in seen:
+        return None
+    known = _networks.get(module)
+    if known is None or len(known[0]) != len(seen) or any(a is not b for a, b in zip(known[0], seen, strict=True)):
+        # Parameters are changed in place as a rule; whoever puts others in their place gets another network.
+        layers = [_layer(part) for part in module._modules.values()]
+        known = _networks[module] = tuple(seen), MLP(layers)
+    return known[1]
+
+
+def _layer(part: Any) -> Layer:
+    return Linear(part.weight, part.bias) if type(part) is nn.Linear else Activate(_ACTIVATIONS[type(part)](part))
+
+
+def _is_hooked(part: nn.Module) -> bool:
+    return bool(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
