@@ -72,7 +72,7 @@ class _Process:
             self._start()
         try:
             self._pipe.send((method, arguments))
-            if not self._pipe.poll(seconds):
+            if not (seconds is None or seconds > 0) or not self._pipe.poll(seconds):
                 raise _OverBudgetError(f"{seconds:.0f} s")
             kind, result = self._pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):

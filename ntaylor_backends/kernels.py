@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from ntaylor.activations import Activation, Pullback, of_one_shape
@@ -91,8 +92,8 @@ def activate(
         if there == list(range(len(there))) and len(groups) == 1:
             v = Block(found)  # type: ignore[assignment]
             break
-        for k, c in zip(there, found, strict=True):
-            v[k] = c
+        for i, k in enumerate(there):
+            v[k] = found[i, ...]
     while v[-1] is None:
         v.pop()
     known = _present(v)
@@ -115,10 +116,10 @@ def activate(
             found = run(program, values, shape)
             if in_block and len(cotangents) == 1 and len(found) == len(shared) and (shape == shared[0] or per_sample):
                 return Block(found), {}
-            rows = iter(found)
+            rows = count()
             for i, at in enumerate(program.outputs):
                 if at is not None:
-                    c = next(rows)
+                    c = found[next(rows), ...]
                     if not per_sample:
                         c = sum_to_shape(c, shared[i])
                     elif i >= len(shared) - len(names) and not shared[i]:
@@ -196,7 +197,10 @@ def _groups(
 def singly(inputs: Inputs) -> Iterator[tuple[str, Array]]:
     """Every input by its own name: rows of blocks, where they are."""
     for names, array in inputs.items():
-        yield from zip(names, array if len(names) > 1 else [array], strict=True)
+        if len(names) == 1:
+            yield names[0], array
+        else:
+            yield from ((name, array[k, ...]) for k, name in enumerate(names))
 
 
 @lru_cache(maxsize=4096)

@@ -29,9 +29,6 @@ SHARE = 2**24
 FEWEST = 32
 """Points of a share."""
 
-_whole: set[Any] = set()
-"""Networks whose batch is not shared out, for a pullback was asked for whose results do not just add up."""
-
 
 def push(
     network: Any,
@@ -45,8 +42,8 @@ def push(
     """As ``plain(u, order)``, the network's own push; without ``of_input`` its pullback gives no cotangents of u."""
     rows = u[0].shape[-2]
     work = rows * (order + 1) * sum(p.shape[0] * p.shape[1] for p in network.leaves if p.ndim == 2)
-    which = (network.structure, rows, order)
-    count = 1 if which in _whole else max(1, min(threads, rows // FEWEST, work // SHARE))
+    # Of the shapes alone, so that the numbers are the same every time.
+    count = max(1, min(threads, rows // FEWEST, work // SHARE))
     ends = list(pairwise(rows * i // count for i in range(count + 1)))
 
     def shares(coefficients: Coefficients) -> list[Coefficients]:
@@ -62,32 +59,49 @@ def push(
     inputs = shares(u)
     entries = [entry_for(network, share, order, recorder, of_input) for share in inputs]
     one_thread = count > 1 or work < threads * SHARE
-    done = _at_once([_bound(e.push, share, network) for e, share in zip(entries, inputs, strict=True)], one_thread)
+    pushes = [_bound(e.push, share, network) for e, share in zip(entries, inputs, strict=True)]
+    done = _at_once(pushes, one_thread)
     if None in done:
         return plain(u, order)
     if count > 1 and any(
         a.shape[-2] != last - first for (v, _), (first, last) in zip(done, ends, strict=True) for a in arrays_in(v)
     ):
-        _whole.add(which)
-        return plain(u, order)
+        return plain(u, order)  # of an output that all points share, shares do not add up
     v = _joined([v for v, _ in done])
 
     def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
-        if count > 1 and (per_sample or any(c.shape[-2] != rows for c in arrays_in(cotangent))):
-            _whole.add(which)
-            return plain(u, order)[1](cotangent, per_sample)
-        given = shares(cotangent)
+        given = shares(_of_every_point(cotangent, rows) if count > 1 else cotangent)
         found = _at_once([_bound(back, c, per_sample) for (_, back), c in zip(done, given, strict=True)], one_thread)
         if None in found:
+            # Cotangents that came for the first time: the code is made, and run from the start.
             for entry, share, part in zip(entries, inputs, given, strict=True):
                 entry.learn(network, share, part, per_sample)
-            return plain(u, order)[1](cotangent, per_sample)
+            again = _at_once(pushes, one_thread)
+            if None in again:
+                return plain(u, order)[1](cotangent, per_sample)
+            found = [back(c, per_sample) for (_, back), c in zip(again, given, strict=True)]
         if count == 1:
             return found[0]  # type: ignore[no-any-return]
-        gradients = {name: reduce(add, (g[name] for _, g in found)) for name in network.parameters}
-        return _joined([of_u for of_u, _ in found], u), gradients
+        of_u = _joined([c for c, _ in found], None if per_sample else u)
+        gradients = {}
+        for name, p in zip(network.parameters, network.leaves, strict=True):
+            parts = [g[name] for _, g in found]
+            xp = unwrapped_namespace(parts)
+            gradients[name] = xp.concat(parts, axis=-1 - p.ndim) if per_sample else reduce(add, parts)
+        return of_u, gradients
 
     return v, pullback
+
+
+def _of_every_point(cotangent: Coefficients, rows: int) -> Coefficients:
+    """Cotangents that all points share, once for each."""
+
+    def spread(c: Array) -> Array:
+        if c.shape[-2] == rows:
+            return c
+        return unwrapped_namespace([c]).broadcast_to(c, (*c.shape[:-2], rows, c.shape[-1]))
+
+    return mapped_all(spread, cotangent)
 
 
 def _joined(parts: Sequence[Coefficients], like: Coefficients | None = None) -> Coefficients:

@@ -293,3 +293,36 @@ def test_a_fresh_process_with_the_default_compiler(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "done\n", done.stderr
     assert done.stderr == ""
+
+
+def test_transforms_inside_see_what_activations_do():
+    """grad of grad, gradients by parameters after grad by x, vmap of jacrev: lost where a node hides the operations."""
+    torch._dynamo.reset()
+    net = nt.MLP.create([1, 4, 1], xp=torch, dtype=torch.float64, seed=0)
+    leaves = {name: p.requires_grad_() for name, p in net.parameters.items()}
+    net = net.replace(leaves)
+    x = torch.linspace(-1, 1, 3, dtype=torch.float64)
+
+    def second(t):
+        return nt.derivatives(net, t, 2)[2].sum()
+
+    def twice(t):
+        return torch.func.grad(lambda s: torch.func.grad(second)(s).sum())(t)
+
+    def once(t):
+        return torch.func.grad(second)(t)
+
+    def rows(t):
+        return torch.vmap(torch.func.jacrev(lambda s: nt.derivatives(net, s, 1)[1]))(t)
+
+    for function in (twice, once, rows):
+        compiled = torch.compile(function, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), function(x), rtol=1e-12, atol=1e-13)
+    found = torch.autograd.grad(
+        (torch.compile(once, backend="aot_eager")(x) ** 2).sum(), list(leaves.values()), allow_unused=True
+    )
+    wanted = torch.autograd.grad((once(x) ** 2).sum(), list(leaves.values()), allow_unused=True)
+    for g, e in zip(found, wanted, strict=True):
+        assert (g is None) == (e is None)
+        if e is not None:
+            torch.testing.assert_close(g, e, rtol=1e-12, atol=1e-13)

@@ -74,7 +74,7 @@ def run(program: Program, inputs: kernels.Inputs, shape: tuple[int, ...]) -> Arr
             # A loss may give cotangents of another dtype, and of any strides.
             flat = [cupy.ascontiguousarray(a, like.dtype) for a in arrays]
             blocks = min(-(-entries // THREADS), MOST_BLOCKS)
-            compiled((blocks,), (THREADS,), (*map(numpy.int64, sizes), *flat, *results))
+            compiled((blocks,), (THREADS,), (*map(numpy.int64, sizes), *flat, *(results[i, ...] for i in range(count))))
     return results
 
 

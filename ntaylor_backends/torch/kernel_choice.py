@@ -8,12 +8,14 @@ Numba's, where those are installed; neither is needed.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 import torch
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd.forward_ad import unpack_dual
 
 from ntaylor.activations import Activation, Pullback
@@ -21,7 +23,7 @@ from ntaylor.blocks import arrays_in
 from ntaylor_backends import kernels
 from ntaylor_backends import numpy as of_numpy
 
-__all__ = ["activate", "are_plain", "runner"]
+__all__ = ["activate", "are_plain", "operations_seen", "runner"]
 
 Tensor = Any
 
@@ -56,13 +58,29 @@ def runner(tensors: Sequence[Tensor]) -> kernels.Run | None:
     return None
 
 
+_seen: ContextVar[bool] = ContextVar("seen", default=False)
+
+
+@contextmanager
+def operations_seen() -> Iterator[None]:
+    """Within it no tensor is plain: for what a transform of cotangents, which alone are its, has to see."""
+    token = _seen.set(True)
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 def are_plain(tensors: Iterable[Tensor]) -> bool:
     """Whether nobody follows what is done to these tensors."""
+    if _seen.get():
+        return False
     watched = torch.is_grad_enabled()
     return all(
         type(t) in (torch.Tensor, torch.nn.Parameter)
         and not (watched and t.requires_grad)
         and not is_functorch_wrapped_tensor(t)
+        and not is_legacy_batchedtensor(t)  # of is_grads_batched
         and unpack_dual(t).tangent is None
         for t in tensors
     )

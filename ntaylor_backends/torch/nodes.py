@@ -21,7 +21,7 @@ from torch.autograd import forward_ad
 
 from ntaylor.blocks import Block, opened
 from ntaylor_backends.torch import compiled, kernel_choice
-from ntaylor_backends.torch.kernel_choice import are_plain
+from ntaylor_backends.torch.kernel_choice import are_plain, operations_seen
 
 __all__ = ["activate", "full_precision", "propagate"]
 
@@ -79,13 +79,15 @@ class _Node(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
         *tensors, carrier = ctx.saved_tensors  # also refuses tensors that were written to since
         with full_precision(tensors[0]):
+            of_step = ctx.step.closed(cotangents)
             pullback = getattr(carrier, "pullback", None)
             # What comes out is to be differentiated, or a transform follows it: then by operations that are seen.
             if torch.is_grad_enabled() or not are_plain(c for c in cotangents if c is not None):
-                pullback = None
+                with operations_seen():
+                    return None, *ctx.step.push(tensors)[1](of_step)
             if pullback is None:
                 pullback = ctx.step.push(tensors)[1]
-            return None, *pullback(ctx.step.closed(cotangents))
+            return None, *pullback(of_step)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], step: Step, *tensors: Tensor) -> tuple[tuple[Tensor, ...], Any]:

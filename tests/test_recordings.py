@@ -1,0 +1,186 @@
+"""Recorded networks: the same numbers as the layers' own push and pullback, whatever comes in what order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ntaylor as nt
+from ntaylor.blocks import Block, arrays_in
+from ntaylor_backends import numpy as of_numpy
+from ntaylor_backends import recordings, shares
+from ntaylor_backends.numpy.recorder import NumpyRecorder
+
+RNG = np.random.default_rng(3)
+OPTIONS = [
+    {},
+    {"activation": "gelu"},
+    {"activation": "snake"},
+    {"activation": "square"},
+    {"gated": True},
+    {"residual": True, "bias": False},
+    {"odd": True},
+    {"fourier": (3, 1.0), "output_range": (-2.0, 3.0)},
+    {"periods": (2.0, None), "input_range": (-1.0, 3.0)},
+]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known():
+    recordings._entries.clear()
+    yield
+    recordings._entries.clear()
+
+
+@pytest.fixture(params=["kernels", "no kernels"])
+def _activations(request, monkeypatch):
+    if request.param == "kernels":
+        pytest.importorskip("numba")
+    monkeypatch.setattr(of_numpy, "SMALLEST", 0 if request.param == "kernels" else 10**9)
+
+
+def plain_push(net, u, order):
+    """By the layers, without recordings."""
+    return super(nt.MLP, net).push(u, order)
+
+
+def close(got, expected, tolerance=1e-12):
+    if expected is None:
+        assert got is None
+        return
+    assert got.shape == expected.shape
+    assert got.dtype == expected.dtype
+    assert np.max(np.abs(got - expected), initial=0.0) <= tolerance * max(np.max(np.abs(expected), initial=0.0), 1e-3)
+
+
+def compare(net, u, order, threads=1, per_sample=False):
+    """Values, and three times the pullback of the same cotangents; the first makes the code."""
+    expected, expected_back = plain_push(net, u, order)
+    lead = (2,) if per_sample else ()
+    cotangent = [None if c is None else RNG.standard_normal((*lead, *c.shape)) for c in expected]
+    expected_bar, expected_gradients = expected_back(cotangent, per_sample)
+    for _ in range(3):
+        v, pullback = shares.push(net, u, order, NumpyRecorder(), threads, super(nt.MLP, net).push)
+        assert len(v) == len(expected)
+        for c, e in zip(v, expected, strict=True):
+            close(c, e)
+        given = Block(np.stack(cotangent)) if isinstance(v, Block) and not per_sample else cotangent
+        bar, gradients = pullback(given, per_sample)
+        for c, e in zip(bar, expected_bar, strict=True):
+            close(c, e)
+        assert set(gradients) == set(expected_gradients)
+        for name, g in gradients.items():
+            close(g, expected_gradients[name])
+
+
+@pytest.mark.usefixtures("_activations")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_recorded_code_gives_what_the_layers_give(options):
+    net = nt.MLP.create([2, 7, 7, 2], seed=1, **options)
+    x = RNG.uniform(-1, 1, (6, 2))
+    for order, u in [(0, [x]), (1, [x, np.ones((1, 2))]), (4, [x, np.ones((1, 2)), None, RNG.standard_normal((6, 2))])]:
+        compare(net, u, order)
+    (*_, last) = recordings._entries.values()
+    assert last._recording is not None
+    assert last._recording.pullbacks
+
+
+@pytest.mark.usefixtures("_activations")
+def test_directions_that_share_the_primal_and_pullbacks_per_sample():
+    net = nt.MLP.create([2, 7, 7, 1], seed=1)
+    x = RNG.uniform(-1, 1, (6, 2))
+    compare(net, [x, RNG.standard_normal((3, 1, 2))], 3)
+    compare(net, [x, np.ones((1, 2))], 2, per_sample=True)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_a_batch_shared_out_among_threads_gives_the_same(monkeypatch, per_sample):
+    """Odd numbers of points too, directions, and pullbacks whose results do not add up."""
+    monkeypatch.setattr(shares, "SHARE", 1)
+    monkeypatch.setattr(shares, "FEWEST", 2)
+    net = nt.MLP.create([2, 9, 9, 1], seed=2)
+    x = RNG.uniform(-1, 1, (37, 2))
+    for threads in (2, 3):
+        compare(net, [x, np.ones((1, 2))], 3, threads, per_sample)
+        compare(net, [x, RNG.standard_normal((37, 2)), None, RNG.standard_normal((37, 2))], 4, threads, per_sample)
+    compare(net, [x, RNG.standard_normal((4, 1, 2))], 2, 2, per_sample)
+    if not per_sample:
+        linear = nt.MLP.create([2, 3])  # whose v_1 all points share
+        compare(linear, [x, np.ones((1, 2))], 1, 2)
+
+
+def test_products_have_their_threads_again(monkeypatch):
+    """After a push, and after one that failed."""
+    before = [library.get_num_threads() for library in shares._blas()]
+    seen = []
+
+    def looks():
+        seen.append([library.get_num_threads() for library in shares._blas()])
+
+    def fails():
+        raise RuntimeError("in a thread")
+
+    shares._at_once([looks, looks], True)
+    assert seen == [[1] * len(before)] * 2
+    with pytest.raises(RuntimeError, match="in a thread"):
+        shares._at_once([looks, fails], True)
+    assert [library.get_num_threads() for library in shares._blas()] == before
+
+
+def test_two_networks_of_one_kind_do_not_mix():
+    """Both pushed before either is pulled back, as in a loss of two fields."""
+    nets = [nt.MLP.create([1, 8, 1], seed=s) for s in (1, 2)]
+    u = [RNG.uniform(-1, 1, (5, 1)), np.ones((1, 1))]
+    for _ in range(2):
+        pushed = [shares.push(net, u, 2, NumpyRecorder(), 1, super(nt.MLP, net).push) for net in nets]
+        for net, (v, pullback) in zip(nets, pushed, strict=True):
+            expected, expected_back = plain_push(net, u, 2)
+            ones = [np.ones_like(c) for c in expected]
+            close(arrays_in(v)[0], arrays_in(expected)[0])
+            for name, g in pullback(ones)[1].items():
+                close(g, expected_back(ones)[1][name])
+    assert len(recordings._entries) == 1
+
+
+def test_parameters_changed_in_place_are_seen():
+    net = nt.MLP.create([1, 8, 1], seed=0)
+    x = np.linspace(-1, 1, 9)
+    first = nt.derivatives(net, x, 2)
+    net.parameters["0.weight"][...] *= 2.0
+    second = nt.derivatives(net, x, 2)
+    assert not np.allclose(first, second)
+    coefficients, _ = plain_push(net, [x[:, None], np.ones((1, 1))], 2)
+    close(second, np.stack([c[:, 0] * factor for c, factor in zip(coefficients, (1, 1, 2), strict=True)]))
+
+
+def test_what_depends_on_values_is_not_recorded():
+    """A domain is looked at in every call."""
+    net = nt.MLP.create([1, 4, 1], "log", seed=0)
+    net = net.replace({name: np.abs(p) + 0.1 for name, p in net.parameters.items()})
+    x = np.asarray([0.5, 1.0])
+    assert nt.derivatives(net, x, 2).shape == (3, 2)
+    assert [entry._recording for entry in recordings._entries.values()] == [None]
+    with pytest.raises(ValueError, match="log is not differentiable"):
+        nt.derivatives(net, -10 * x, 2)
+
+
+def test_no_more_recordings_are_kept_than_said(monkeypatch):
+    monkeypatch.setattr(recordings, "MOST", 3)
+    net = nt.MLP.create([1, 4, 1])
+    for batch in range(2, 8):
+        nt.derivatives(net, np.linspace(0, 1, batch), 1)
+    assert len(recordings._entries) == 3
+
+
+def test_what_code_has_no_use_for_is_let_go(monkeypatch):
+    """Intermediate arrays are freed as soon as the last line that reads them is done."""
+    texts = []
+    function_of = recordings._function_of
+    monkeypatch.setattr(
+        recordings, "_function_of", lambda name, a, lines, *r: (texts.append(lines), function_of(name, a, lines, *r))[1]
+    )
+    net = nt.MLP.create([1, 64, 64, 1])
+    nt.derivatives(net, np.linspace(-1, 1, 64), 3)
+    made = {line.split(" = ")[0] for line in texts[0] if " = " in line}
+    freed = {name for line in texts[0] if "; del " in line for name in line.split("; del ")[1].split(", ")}
+    assert len(made - freed) == 1, "the output alone outlives the call"

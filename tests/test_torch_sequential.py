@@ -1,0 +1,105 @@
+"""Modules that are recognised as the core's networks: torch's own numbers, and nothing of the module's passed over."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch_oracle import nested, worst  # noqa: E402
+
+import ntaylor as nt  # noqa: E402
+from ntaylor_backends.torch.sequential import network_of  # noqa: E402
+
+X = torch.linspace(-1, 1, 7, dtype=torch.float64)[:, None]
+
+
+def sequential(activation=nn.Tanh, **options):
+    torch.manual_seed(1)
+    layers = nn.Linear(1, 5, **options), activation(), nn.Linear(5, 4), activation(), nn.Linear(4, 2)
+    return nn.Sequential(*layers).double()
+
+
+def gradients(module, d):
+    weight = torch.linspace(1, 2, d.numel(), dtype=d.dtype).reshape(d.shape)
+    return torch.autograd.grad((d * d * weight).sum(), list(module.parameters()))
+
+
+@pytest.mark.parametrize("make", [nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, lambda: nn.GELU(approximate="tanh")])
+@pytest.mark.parametrize("bias", [True, False])
+def test_derivatives_and_gradients_are_torchs(make, bias):
+    module = sequential(make, bias=bias)
+    assert network_of(module) is not None
+    for _ in range(3):  # the first pullback is not by recorded code
+        d, expected = nt.derivatives(module, X, 4), nested(module, X, 4)
+        assert worst(d, expected) < 1e-13
+        for g, e in zip(gradients(module, d), gradients(module, expected), strict=True):
+            assert worst(g[None], e[None]) < 1e-12
+
+
+def test_gradients_by_the_points_and_of_gradients():
+    module = sequential()
+    x = X.clone().requires_grad_()
+
+    def twice(derivatives):
+        (once,) = torch.autograd.grad(derivatives[2].sum(), x, create_graph=True)
+        return torch.autograd.grad((once**2).sum(), [x, *module.parameters()], allow_unused=True)
+
+    for g, e in zip(twice(nt.derivatives(module, x, 2)), twice(nested(module, x, 2)), strict=True):
+        assert (g is None) == (e is None) or not bool((e if g is None else g).any())
+        if g is not None and e is not None:
+            assert worst(g[None], e[None]) < 1e-12
+
+
+def test_parameters_that_are_changed_or_put_in_are_seen():
+    module = sequential()
+    first = nt.derivatives(module, X, 2)
+    with torch.no_grad():
+        module[0].weight.mul_(2)
+    assert worst(nt.derivatives(module, X, 2), nested(module, X, 2)) < 1e-13
+    module[2].weight = nn.Parameter(module[2].weight.detach() * 3)
+    changed = nt.derivatives(module, X, 2)
+    assert worst(changed, nested(module, X, 2)) < 1e-13
+    assert not torch.allclose(first, changed)
+    swapped = {name: p.detach() * 0.5 for name, p in module.named_parameters()}
+    found = nt.derivatives(lambda x: torch.func.functional_call(module, swapped, (x,)), X, 2)
+    expected = nested(lambda x: torch.func.functional_call(module, swapped, (x,)), X, 2)
+    assert worst(found, expected) < 1e-13
+
+
+def test_hooks_and_other_modules_run_as_they_are():
+    module = sequential()
+    seen = []
+    handle = module[1].register_forward_hook(lambda *_: seen.append(1))
+    assert network_of(module) is None
+    nt.derivatives(module, X, 2)
+    assert seen
+    handle.remove()
+    assert network_of(module) is not None
+
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    other = nn.Sequential(Doubled(1, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+    assert network_of(other) is None
+    assert worst(nt.derivatives(other, X, 3), nested(other, X, 3)) < 1e-13
+    for plain in (nn.Sequential(), nn.Sequential(nn.Tanh()), nn.Linear(1, 1)):
+        assert network_of(plain) is None
+
+
+def test_points_that_torch_refuses_are_refused_by_torch():
+    module = sequential()
+    with pytest.raises((RuntimeError, ValueError, TypeError)):
+        nt.derivatives(module, torch.ones(3, 2, dtype=torch.float64), 1, torch.ones(2, dtype=torch.float64))
+    with pytest.raises(TypeError, match="dtypes were mixed"):
+        nt.derivatives(module, X.float(), 1)
+
+
+def test_without_a_graph_there_is_none():
+    module = sequential()
+    with torch.no_grad():
+        d = nt.derivatives(module, X, 2)
+    assert not d.requires_grad
+    assert worst(d, nested(module, X, 2)) < 1e-13
