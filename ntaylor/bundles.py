@@ -47,7 +47,8 @@ class Family(NamedTuple):
         """Σ_r ω_r stack_r."""
         xp = unwrapped_namespace([stack])
         if self.weights is None:
-            return xp.sum(stack, axis=0)
+            own = adapter_for(stack).total
+            return xp.sum(stack, axis=0) if own is None else own(stack)
         weights = self.weights if self.weights.dtype == stack.dtype else xp.astype(self.weights, stack.dtype)
         return xp.reshape(weights @ xp.reshape(stack, (self.size, -1)), tuple(stack.shape[1:]))
 
@@ -318,7 +319,18 @@ def _aligned(value: Any, ndim: int) -> Any:
 
 def _elementwise(name: str, family: Family, *args: Any, **kwargs: Any) -> Array:
     ndim = max(getattr(a, "ndim", 0) for a in args)
-    return _plain(name, [_aligned(a, ndim) for a in args], kwargs)
+    return _plain(
+        name, [_aligned(a, ndim) if isinstance(a, Bundle) else _beside(a, family, ndim) for a in args], kwargs
+    )
+
+
+def _beside(value: Any, family: Family, ndim: int) -> Any:
+    """What all directions share, as the library's own products with theirs want it."""
+    spread = adapter_for(value).spread if is_array(value) and value.ndim else None
+    if spread is None:
+        return value
+    axes = (1,) * (ndim - value.ndim)
+    return spread(unwrapped_namespace([value]).reshape(value, (*axes, *value.shape)) if axes else value, family.size)
 
 
 def _shifted(axis: Any, ndim: int) -> Any:

@@ -157,6 +157,12 @@ class Adapter:
     methods are compared with.
     """
 
+    total: Callable[..., Any] | None = None
+    """array (R, …) -> its sum over R directions, (…)."""
+
+    spread: Callable[..., Any] | None = None
+    """(array, R) -> what R directions share as one for each, (R, …)."""
+
     contestants: Callable[..., Contestants] | None = None
     """(device, folder) -> :class:`Contestants`: who is compared in a benchmark on this library.
 

@@ -35,7 +35,7 @@ Record = dict[str, Any]
 class Settings:
     """How long, and within what."""
 
-    seconds: float = 2.0
+    seconds: float = 1.5
     """Of timing a cell, shared by its contestants."""
     least: int = 5
     most: int = 200

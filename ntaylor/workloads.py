@@ -157,7 +157,7 @@ def _orders(
         # Minutes at high orders, of compiling and of partitions.
         slow = {"torch-jet, compiled"} if n > 2 else set()
         slow |= {"n-TangentProp"} if n > 10 and like.width > 100 else set()
-        slow |= {f"{_MODULE}, compiled"} if n not in (4, 8) else set()
+        slow |= {f"{_MODULE}, compiled"} if n not in (4, 8, 10) else set()
         return frozenset({*without, *slow, *([] if n in compiled else ["compiled"])})
 
     return [Job(part, replace(like, order=n), left_out(n)) for n in orders]
@@ -167,25 +167,26 @@ def full() -> list[Job]:
     """Everything that ``ntaylor bench --full`` measures, in the order in which it does."""
     small, large = Workload(), Workload(depth=5, width=128, batch=1024)
     function = Workload(model="function", inputs=3, width=64, batch=1024)
-    jobs = _orders("published", small, range(13), (2, 4, 6, 8, 10))
+    jobs = _orders("published", small, range(13), (4, 6, 8, 10))
     jobs += _orders("published", replace(small, dtype="float32"), (1, 4, 8))
     jobs += _orders("large", large, (1, 2, 4, 6, 8, 10, 12, 16), (4, 8, 10), {_FUNCTION})
     jobs += _orders("large", replace(large, dtype="float32"), (4,))
-    jobs += _orders("function", function, (1, 2, 4, 6, 8, 10), (4,))
-    jobs += _orders("function", replace(function, dtype="float32"), (4,))
     for task, inputs in _OPERATORS:
         of = Workload(2 if task == "laplacian" else 4, 4, 128, 100, inputs, task=task)
         left_out = {"torch-jet, compiled"} if inputs == 100 else {"compiled"}
         jobs.append(Job("operators", of, frozenset(left_out)))
         if inputs in (100, 5):
             jobs.append(Job("operators", replace(of, dtype="float32"), frozenset({"compiled"})))
+    # A batch that makes the arrays large against what a process takes anyhow.
+    wide = replace(small, batch=4096)
+    jobs += _orders("memory", wide, (1, 4, 7, 16), (4,), {_MODULE, _FUNCTION})
+    jobs += _orders("function", function, (1, 2, 4, 6, 8, 10), (4,))
+    jobs += _orders("function", replace(function, dtype="float32"), (4,))
     # The two that the published grid compares, and nothing else.
     others = {"compiled", "jitted", "floor", "n-TangentProp", "torch-jet", _MODULE, _FUNCTION, "Numba", "NumPy alone"}
     for n, depth, width, batch in itertools.product(*(FULL_GRID[k] for k in ("order", "depth", "width", "batch"))):
         jobs.append(Job("grid", Workload(n, depth, width, batch), frozenset(others), 0.3))
-    # A batch that makes the arrays large against what a process takes anyhow.
-    wide = replace(small, batch=4096)
-    return [*jobs, *_orders("memory", wide, (1, 4, 7, 16), (4,), {_MODULE, _FUNCTION})]
+    return jobs
 
 
 def quick() -> list[Job]:

@@ -173,14 +173,15 @@ def test_no_more_recordings_are_kept_than_said(monkeypatch):
 
 
 def test_what_code_has_no_use_for_is_let_go(monkeypatch):
-    """Intermediate arrays are freed as soon as the last line that reads them is done."""
-    texts = []
+    """An intermediate array is freed by the last line that reads it; what is returned is not."""
+    seen = []
     function_of = recordings._function_of
-    monkeypatch.setattr(
-        recordings, "_function_of", lambda name, a, lines, *r: (texts.append(lines), function_of(name, a, lines, *r))[1]
-    )
-    net = nt.MLP.create([1, 64, 64, 1])
-    nt.derivatives(net, np.linspace(-1, 1, 64), 3)
-    made = {line.split(" = ")[0] for line in texts[0] if " = " in line}
-    freed = {name for line in texts[0] if "; del " in line for name in line.split("; del ")[1].split(", ")}
-    assert len(made - freed) == 1, "the output alone outlives the call"
+    monkeypatch.setattr(recordings, "_function_of", lambda *args: (seen.append(args), function_of(*args))[1])
+    nt.derivatives(nt.MLP.create([1, 64, 64, 1]), np.linspace(-1, 1, 64), 3)
+    ((name, _, lines, results, _),) = seen
+    assert name == "push"
+    made = {line.split(" = ")[0] for line in lines if " = " in line}
+    freed = [name for line in lines if "; del " in line for name in line.split("; del ")[1].split(", ")]
+    assert len(freed) == len(set(freed))
+    assert made - set(freed) == made & set(results)
+    assert not set(freed) & set(results)

@@ -18,6 +18,7 @@ from ntaylor.namespace import Library, know
 from ntaylor_backends.jax import (
     activation,
     contestants,
+    directions,
     draws,
     gradient,
     gram_root,
@@ -69,6 +70,8 @@ class _JaxAdapter(Adapter):
     nested = staticmethod(nested.nested)
     draws = draws.JaxDraws
     gram_root = staticmethod(gram_root.gram_root)
+    total = staticmethod(directions.total)
+    spread = staticmethod(directions.spread)
     vmap = staticmethod(jax.vmap)
     trainer = training.Trainer
     contestants = contestants.Contestants
