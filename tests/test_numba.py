@@ -15,7 +15,7 @@ from kernel_cases import CONSTANT, SHAPES
 import ntaylor as nt
 from ntaylor.dispatch import adapter_for
 from ntaylor.series import Series
-from ntaylor_backends import kernels
+from ntaylor_backends import kernels, recordings
 from ntaylor_backends import numpy as adapter_module
 
 pytest.importorskip("numba")
@@ -32,10 +32,11 @@ def _everything_by_kernels(monkeypatch, tmp_path):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The programs that were run."""
+    """The programs that were run, or made part of recorded code."""
     seen = []
-    run = numba_kernels.run
-    monkeypatch.setattr(numba_kernels, "run", lambda *args, **options: (seen.append(args[0]), run(*args, **options))[1])
+    first = numba_kernels.functions_first
+    monkeypatch.setattr(numba_kernels, "functions_first", lambda *args: (seen.append(args[0]), first(*args))[1])
+    recordings._entries.clear()
     return seen
 
 
