@@ -185,6 +185,9 @@ class Activation:
             )
         return partials[name]
 
+    def __deepcopy__(self, _: Any) -> Activation:
+        return self  # immutable, and compared by identity
+
     def __reduce__(self) -> Any:
         # By name where the table has it: rules are functions, which do not travel to other processes.
         return (get, (self.name,)) if _TABLE.get(self.name) is self else super().__reduce__()

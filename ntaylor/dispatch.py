@@ -157,6 +157,9 @@ class Adapter:
     methods are compared with.
     """
 
+    writes: Callable[..., bool] | None = None
+    """(*arrays) -> whether a new one of these may be changed in place, with nobody following what is done."""
+
     total: Callable[..., Any] | None = None
     """array (R, …) -> its sum over R directions, (…)."""
 

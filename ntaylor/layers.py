@@ -24,6 +24,7 @@ from typing import Any
 from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.blocks import Block, arrays_in, mapped_all
+from ntaylor.dispatch import adapter_for
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.series import Series, add, correlate, sin_cos
 
@@ -66,6 +67,7 @@ class Layer:
     parameters: Mapping[str, Array] = {}
     width_in: int | None = None
     """Features expected; ``None`` takes any number."""
+    _itself: object = None
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         """Taylor coefficients v_0..v_n of the output from those of the input, and the pullback.
@@ -97,8 +99,13 @@ class Layer:
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """All that the layer is besides its parameters: equal, and of one hash, for a layer and its replacements."""
-        return (type(self),)
+        """All that the layer is besides its parameters: equal, and of one hash, for a layer and its replacements.
+
+        Of a layer that does not say, nothing is known: it is equal to its own replacements alone.
+        """
+        if self._itself is None:
+            self._itself = object()
+        return (type(self), self._itself)
 
 
 class _Same:
@@ -186,11 +193,15 @@ class Dense(Layer):
         self.parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         self.width_in = weight.shape[0]
 
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        return (Dense,)
+
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
         xp = unwrapped_namespace([*arrays_in(u), weight])
         v = mapped_all(lambda c: _product(xp, c, weight), u)
-        if bias is not None and isinstance(v, Block):
+        if bias is not None and isinstance(v, Block) and _may_write(v.array, bias):
             primal = v[0]
             primal += bias
         elif bias is not None:
@@ -214,6 +225,12 @@ class Dense(Layer):
             return mapped_all(lambda c: _product(xp, c, weight.T), given), gradients
 
         return v, pullback
+
+
+def _may_write(*arrays: Array) -> bool:
+    """Whether a new array may be changed in place, with nobody following what is done."""
+    writes = adapter_for(*arrays).writes
+    return writes is not None and writes(*arrays)
 
 
 def _product(xp: Any, c: Array, weight: Array) -> Array:

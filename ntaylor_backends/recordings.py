@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -25,6 +28,7 @@ from ntaylor.blocks import Block, arrays_in, opened
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.layers import Coefficients, Gradients
 from ntaylor.namespace import device, is_array, special
+from ntaylor.networks import MLP
 from ntaylor.programs import NotRecordableError
 
 __all__ = ["Entry", "Recorded", "Recorder", "Tape", "entry_for"]
@@ -52,6 +56,10 @@ class Recorder:
     def enter(self, arrays: Sequence[Array]) -> Sequence[Array]:
         """The network's arrays as the code takes them; fixed ones of layers too."""
         return arrays
+
+    def silently(self) -> AbstractContextManager[Any]:
+        """Within what the code is run."""
+        return nullcontext()
 
     def leave(self, arrays: Sequence[Array]) -> Sequence[Array]:
         """What the code gives as arrays of the network's library."""
@@ -128,7 +136,8 @@ class Tape:
                 raise NotRecordableError("arrays of two recordings were mixed")
             reads.append(value.name)
             return value.name
-        if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value)):
+        # Exactly these: a subclass, as NumPy's numbers are of float, reads otherwise and means otherwise.
+        if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
             return repr(value)
         if isinstance(value, (tuple, list)):
             inner = [self._text(v, reads) for v in value]
@@ -179,6 +188,11 @@ class Recorded(ArrayObject):
         self.tape.change(self, "+=", other)
         return self
 
+    def _in_place(self, other: Any) -> Recorded:
+        raise NotRecordableError("it is changed in place")
+
+    __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = __ifloordiv__ = __imod__ = _in_place  # type: ignore[misc]
+
     def __iter__(self) -> Any:
         return (self[i, ...] for i in range(len(self)))
 
@@ -207,6 +221,9 @@ def _function(xp: Any, name: str) -> Callable[..., Any]:
 
 class _RecordedAdapter(Adapter):
     priority = 50
+
+    def writes(self, *arrays: Array) -> bool:  # type: ignore[override]
+        return True
 
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Coefficients, order: int, parameters: Any
@@ -243,33 +260,65 @@ class _Recording:
     def __init__(
         self, network: Any, u: Coefficients, order: int, recorder: Recorder, of_input: bool, wanted: Sequence[_Layout]
     ):
-        tape = Tape(recorder)
-        held, closed = opened(u)
-        inputs = [tape.given(a) for a in held]
-        parameters = {name: tape.given(p) for name, p in zip(network.parameters, network.leaves, strict=True)}
-        v, pullback = network.replace(parameters).push(closed(inputs), order)
+        if not _is_known(network):
+            raise NotRecordableError("a layer that is not the core's may do anything, and another thing in every call")
+        tape, v, _, arguments = _pushed(network, u, order, recorder)
+        bound = tape.names
         outputs, self.closed = opened(v)
         self.count = len(outputs)
         push = tape.cut()
-        arguments = [a.name for a in (*inputs, *parameters.values())]
         made = {*arguments, *(name for name, _, _ in push if name is not None)}
         like = outputs[0].value
         xp = unwrapped_namespace([like])
         pieces = []
         for layout in wanted:
-            given = layout.filled(lambda shape: tape.given(xp.zeros(shape, dtype=like.dtype, device=device(like))))
+            # Pushed anew: what one pullback makes when it is first asked for, another must not find made. The lines of
+            # a push are numbered alike every time.
+            tape, _, pullback, _ = _pushed(network, u, order, recorder)
+            tape.cut()
+
+            def zeros(shape: tuple[int, ...], tape: Tape = tape) -> Recorded:
+                return tape.given(xp.zeros(shape, dtype=like.dtype, device=device(like)))
+
+            given = layout.filled(zeros)
             of_u, gradients = pullback(given, per_sample=layout.per_sample)
             of_arrays, of_closed = opened(of_u if of_input else [None] * len(u))
-            names = [a.name for a in (*of_arrays, *(gradients[name] for name in parameters))]
+            names = [a.name for a in (*of_arrays, *(gradients[name] for name in network.parameters))]
             lines, read = _live(tape.cut(), names)
-            pieces.append((layout, [a.name for a in arrays_in(given)], lines, names, (of_closed, len(of_arrays)), read))
+            places = of_closed, len(of_arrays)
+            pieces.append((layout, [a.name for a in arrays_in(given)], lines, names, tape.names, places, read))
         saved = sorted(made & {name for *_, read in pieces for name in read})
         results = [*(a.name for a in outputs), *saved]
-        self.push = _function_of("push", arguments, _live(push, results)[0], results, tape.names)
+        self.push = _function_of("push", arguments, _live(push, results)[0], results, bound)
         self.pullbacks = {
-            layout: (_function_of("pullback", [*saved, *given], lines, names, tape.names), *places)
-            for layout, given, lines, names, places, _ in pieces
+            layout: (_function_of("pullback", [*saved, *given], lines, names, of_tape), *places)
+            for layout, given, lines, names, of_tape, places, _ in pieces
         }
+
+
+def _pushed(
+    network: Any, u: Coefficients, order: int, recorder: Recorder
+) -> tuple[Tape, Coefficients, Callable[..., Any], list[str]]:
+    """(tape, v, pullback, names of the arguments) of a push on a tape of its own."""
+    tape = Tape(recorder)
+    held, closed = opened(u)
+    inputs = [tape.given(a) for a in held]
+    parameters = {name: tape.given(p) for name, p in zip(network.parameters, network.leaves, strict=True)}
+    v, pullback = network.replace(parameters).push(closed(inputs), order)
+    return tape, v, pullback, [a.name for a in (*inputs, *parameters.values())]
+
+
+def _is_known(network: Any) -> bool:
+    """Whether the network and all of its layers are what this library says they are."""
+    if type(network).push is not MLP.push:
+        return False
+    waiting = list(network.parts.values())
+    while waiting:
+        layer = waiting.pop()
+        if not type(layer).__module__.startswith(("ntaylor.", "ntaylor_backends.")):
+            return False
+        waiting += getattr(layer, "parts", {}).values()
+    return True
 
 
 def _live(lines: Sequence[Line], results: Sequence[str]) -> tuple[list[str], set[str]]:
@@ -304,7 +353,9 @@ class Entry:
     def record(self, network: Any, u: Coefficients) -> None:
         """Make the code by running this network on such inputs."""
         try:
-            self._recording = _Recording(network, u, self._order, self._recorder, self._of_input, self._wanted)
+            recording = _Recording(network, u, self._order, self._recorder, self._of_input, self._wanted)
+            recording.push(*self._recorder.enter([*arrays_in(u), *network.leaves]))  # it runs
+            self._recording = recording
         except Exception:  # what cannot be recorded runs as it is, and says itself what is wrong
             self._recording = None
 
@@ -320,7 +371,8 @@ class Entry:
         recording, recorder = self._recording, self._recorder
         if recording is None:
             return None
-        found = recording.push(*recorder.enter([*arrays_in(u), *network.leaves]))
+        with recorder.silently():
+            found = recording.push(*recorder.enter([*arrays_in(u), *network.leaves]))
         v = recording.closed(recorder.leave(found[: recording.count]))
         saved = found[recording.count :]
 
@@ -329,13 +381,24 @@ class Entry:
             if known is None:
                 return None
             run, closed, count = known
-            arrays = recorder.leave(run(*saved, *recorder.enter(arrays_in(cotangent))))
+            with recorder.silently():
+                arrays = recorder.leave(run(*saved, *recorder.enter(arrays_in(cotangent))))
             return closed(arrays[:count]), dict(zip(network.parameters, arrays[count:], strict=True))
 
         return v, pullback
 
 
 _entries: OrderedDict[Any, Entry] = OrderedDict()
+_lock = threading.RLock()
+
+
+def _unlocked() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlocked)  # another thread of the parent may have held it
 
 
 def entry_for(network: Any, u: Coefficients, order: int, recorder: Recorder, of_input: bool) -> Entry:
@@ -343,12 +406,14 @@ def entry_for(network: Any, u: Coefficients, order: int, recorder: Recorder, of_
     absent = isinstance(u, Block) or tuple(c is None for c in u)
     kinds = tuple((a.dtype, a.shape) for a in (*arrays_in(u), *network.leaves))
     key = (network.structure, absent, order, kinds, recorder.key(), of_input)
-    entry = _entries.get(key)
-    if entry is None:
-        entry = _entries[key] = Entry(order, recorder, of_input)
-        entry.record(network, u)
-        if len(_entries) > MOST:
-            _entries.popitem(last=False)
-    else:
-        _entries.move_to_end(key)
+    with _lock:
+        entry = _entries.get(key)
+        if entry is None:
+            entry = Entry(order, recorder, of_input)
+            entry.record(network, u)
+            _entries[key] = entry
+            if len(_entries) > MOST:
+                _entries.popitem(last=False)
+        else:
+            _entries.move_to_end(key)
     return entry

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache, lru_cache, reduce
 from itertools import pairwise
 from operator import add
@@ -52,7 +53,7 @@ def push(
 
         def share(first: int, last: int) -> Coefficients:
             # What all points share has one row.
-            return mapped_all(lambda c: c[..., first:last, :] if c.shape[-2] == rows else c, coefficients)
+            return mapped_all(lambda c: c[..., first:last, :] if _rows(c) == rows else c, coefficients)
 
         return [share(*part) for part in ends]
 
@@ -64,7 +65,7 @@ def push(
     if None in done:
         return plain(u, order)
     if count > 1 and any(
-        a.shape[-2] != last - first for (v, _), (first, last) in zip(done, ends, strict=True) for a in arrays_in(v)
+        _rows(a) != last - first for (v, _), (first, last) in zip(done, ends, strict=True) for a in arrays_in(v)
     ):
         return plain(u, order)  # of an output that all points share, shares do not add up
     v = _joined([v for v, _ in done])
@@ -97,7 +98,7 @@ def _of_every_point(cotangent: Coefficients, rows: int) -> Coefficients:
     """Cotangents that all points share, once for each."""
 
     def spread(c: Array) -> Array:
-        if c.shape[-2] == rows:
+        if _rows(c) == rows:
             return c
         return unwrapped_namespace([c]).broadcast_to(c, (*c.shape[:-2], rows, c.shape[-1]))
 
@@ -116,9 +117,14 @@ def _joined(parts: Sequence[Coefficients], like: Coefficients | None = None) -> 
     of_like = [a for a, c in zip(like, parts[0], strict=True) if c is not None] if like is not None else None
     joined = []
     for i, arrays in enumerate(zip(*held, strict=True)):
-        shared = of_like is not None and of_like[i].shape[-2] == 1
+        shared = of_like is not None and _rows(of_like[i]) == 1
         joined.append(reduce(add, arrays) if shared else xp.concat(arrays, axis=-2))
     return closed(joined)
+
+
+def _rows(c: Array) -> int:
+    """How many points a coefficient has one for: of what all share without an axis, one."""
+    return c.shape[-2] if c.ndim > 1 else 1  # type: ignore[no-any-return]
 
 
 def _bound(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
@@ -132,7 +138,7 @@ def _at_once(tasks: Sequence[Callable[[], Any]], one_thread_a_product: bool) -> 
     with _one_thread_a_product:
         if len(tasks) == 1:
             return [tasks[0]()]
-        others = [_pool(len(tasks) - 1).submit(task) for task in tasks[1:]]
+        others = [_pool(len(tasks) - 1).submit(copy_context().run, task) for task in tasks[1:]]
         return [tasks[0](), *(other.result() for other in others)]
 
 
@@ -174,8 +180,17 @@ class _OneThreadAProduct:
             if not self._within:
                 _set([1] * len(self._before), self._before)
 
+    def reset(self) -> None:
+        """In the child of a fork: the parent's threads, which would leave, are not here."""
+        within, before = self._within, self._before
+        self._lock, self._within = threading.Lock(), 0
+        if within:
+            _set([1] * len(before), before)
+
 
 _one_thread_a_product = _OneThreadAProduct()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread_a_product.reset)
 
 
 def _set(now: Sequence[int], wanted: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import ntaylor as nt
 from ntaylor.blocks import Block, arrays_in
+from ntaylor.layers import Activate, Dense, Layer
 from ntaylor_backends import numpy as of_numpy
 from ntaylor_backends import recordings, shares
 from ntaylor_backends.numpy.recorder import NumpyRecorder
@@ -185,3 +186,75 @@ def test_what_code_has_no_use_for_is_let_go(monkeypatch):
     assert len(freed) == len(set(freed))
     assert made - set(freed) == made & set(results)
     assert not set(freed) & set(results)
+
+
+def test_cotangents_of_several_kinds():
+    """What one pullback makes when it is first asked for, another finds not made: each has code of its own."""
+    net = nt.MLP.create([1, 5, 1], seed=0)
+    u = [RNG.uniform(-1, 1, (6, 1)), np.ones((1, 1))]
+    expected, expected_back = plain_push(net, u, 3)
+    ones = [np.ones_like(c) for c in expected]
+    kinds = [(ones, False), ([None, ones[1], None, None], False), ([*ones[:2], None, ones[3]], False), (ones, True)]
+    for cotangent, per_sample in kinds * 2:
+        _, pullback = shares.push(net, u, 3, NumpyRecorder(), 1, super(nt.MLP, net).push)
+        bar, gradients = pullback(cotangent, per_sample)
+        wanted_bar, wanted = expected_back(cotangent, per_sample)
+        for c, e in zip(bar, wanted_bar, strict=True):
+            close(c, e)
+        for name, g in gradients.items():
+            close(g, wanted[name])
+
+
+class Shift(Layer):
+    """A user's layer that does not say what it is."""
+
+    def __init__(self, shift):
+        self.shift = shift
+
+    def push(self, u, order):
+        return [u[0] + self.shift, *u[1:]], lambda cotangent, per_sample=False: (list(cotangent), {})
+
+
+class Twice(nt.MLP):
+    """A user's network with a push of its own."""
+
+    def push(self, u, order):
+        v, pullback = super().push(u, order)
+        return [None if c is None else 2 * c for c in v], pullback
+
+
+def test_what_others_write_runs_as_it_is():
+    dense = Dense(np.ones((1, 1)), np.zeros(1))
+    x = np.ones((1, 1))
+    assert [float(nt.MLP([dense, Shift(c)])(x)[0, 0]) for c in (1.0, 2.0, 1.0)] == [2.0, 3.0, 2.0]
+    assert Shift(1.0).structure != Shift(1.0).structure
+    assert float(Twice([dense])(x)[0, 0]) == 2.0
+    assert [entry._recording for entry in recordings._entries.values()] == [None] * len(recordings._entries)
+
+
+def test_numbers_of_numpy_in_a_rule(request):
+    """They are floats, and written otherwise."""
+    nt.activations.register("scaled by numpy", pair=lambda u, xp: (u * np.sqrt(2.0), u * 0 + np.sqrt(2.0)))
+    request.addfinalizer(lambda: nt.activations._TABLE.pop("scaled by numpy"))
+    net = nt.MLP([Dense(np.ones((1, 1)), np.ones(1)), Activate("scaled by numpy")])
+    close(nt.derivatives(net, np.asarray([1.0]), 1), np.sqrt(2.0) * np.asarray([[2.0], [1.0]]))
+
+
+def test_one_direction_for_all_points_of_a_shared_out_batch(monkeypatch):
+    monkeypatch.setattr(shares, "SHARE", 1)
+    net = nt.MLP.create([2, 8, 1], seed=0)
+    compare(net, [RNG.uniform(-1, 1, (100, 2)), np.asarray([1.0, 0.5])], 2, 2)
+
+
+def test_floating_point_errors_are_those_of_the_caller(monkeypatch):
+    """In every thread."""
+    monkeypatch.setattr(shares, "SHARE", 1)
+    monkeypatch.setattr(of_numpy, "threads", lambda: 2)
+    net = nt.MLP.create([1, 4, 1], "exp", seed=0)
+    x = np.zeros((64, 1))
+    nt.derivatives(net, x, 1)
+    x[-1] = 1e5
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        nt.derivatives(net, x, 1)
+    with np.errstate(all="ignore"):
+        nt.derivatives(net, x, 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -103,3 +106,56 @@ def test_without_a_graph_there_is_none():
         d = nt.derivatives(module, X, 2)
     assert not d.requires_grad
     assert worst(d, nested(module, X, 2)) < 1e-13
+
+
+def test_a_forward_put_in_is_called():
+    module = sequential()
+    plain = module[0].forward
+    module[0].forward = lambda x: 2 * plain(x)
+    assert network_of(module) is None
+    assert worst(nt.derivatives(module, X, 2), nested(module, X, 2)) < 1e-13
+
+
+def test_a_result_written_to_gives_no_wrong_gradient():
+    """Where its memory is what the backward pass reads, torch refuses; where it is not, the gradient is right."""
+    module = sequential()[:2]
+    x = torch.linspace(-1, 1, 600, dtype=torch.float64)[:, None]
+    wanted = torch.autograd.grad(2 * nested(module, x[:5], 1).sum(), module[0].weight)[0]
+    for points in (x[:5], x, x):
+        d = nt.derivatives(module, points, 1)
+        try:
+            (found,) = torch.autograd.grad(d.mul_(2).sum(), module[0].weight)
+        except RuntimeError as error:
+            assert "modified by an inplace operation" in str(error)
+        else:
+            assert len(points) > 5 or worst(found[None], wanted[None]) < 1e-12
+
+
+def test_tensors_that_numpy_cannot_read_as_they_are():
+    module = sequential()
+    negative = torch.complex(X, X).conj().imag
+    assert negative.is_neg()
+    assert worst(nt.derivatives(module, negative, 2), nested(module, -X, 2)) < 1e-13
+    module[2].float()
+    with pytest.raises(TypeError, match="dtypes were mixed"):
+        nt.derivatives(module, X, 1)
+
+
+def test_tracers_see_operations():
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    module = sequential()
+    with torch.no_grad():
+        traced = make_fx(lambda x: nt.derivatives(module, x, 2))(X)
+        assert worst(traced(2 * X), nt.derivatives(module, 2 * X, 2)) < 1e-13
+
+
+def test_what_a_call_put_in_is_not_kept():
+    module = sequential()
+    weight = torch.ones(5, 1, dtype=torch.float64, requires_grad=True) * 2
+    put_in = {**{name: p.detach() for name, p in module.named_parameters()}, "0.weight": weight}
+    nt.derivatives(lambda x, put_in=put_in: torch.func.functional_call(module, put_in, (x,)), X, 1)
+    seen = weakref.ref(weight)
+    del weight, put_in
+    gc.collect()
+    assert seen() is None

@@ -41,6 +41,9 @@ know(
 
 
 class _CupyAdapter(Adapter):
+    def writes(self, *arrays: Array) -> bool:  # type: ignore[override]
+        return True
+
     contestants = contestants.Contestants
 
     def activate(  # type: ignore[override]

@@ -82,6 +82,9 @@ class _NumpyAdapter(Adapter):
         run = partial(compiling.run, threads=threads())
         return activate(run, activation, u, order, parameters)
 
+    def writes(self, *arrays: Array) -> bool:  # type: ignore[override]
+        return True
+
     def push_network(  # type: ignore[override]
         self, network: Any, u: Sequence[Array | None], order: int, plain: Callable[..., Any]
     ) -> tuple[Sequence[Array | None], Callable[..., Any]]:

@@ -16,6 +16,7 @@ from ntaylor_backends.torch import (
     gradients,
     gram_root,
     jets,
+    kernel_choice,
     nested,
     nodes,
     recorder,
@@ -51,6 +52,7 @@ class _TorchAdapter(Adapter):
     jet = jets.TorchJet
     propagate = staticmethod(nodes.propagate)
     push_network = staticmethod(recorder.push_network)
+    writes = staticmethod(kernel_choice.writes)
     activate = staticmethod(nodes.activate)
     value_and_grad = staticmethod(gradients.value_and_grad)
     nested = staticmethod(nested.nested)

@@ -38,7 +38,7 @@ def activate(
     if there is None or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return activation.closed_form(u, order, parameters)
     tensors = [*(c for c in u if c is not None), *parameters.values()]
-    watched = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    watched = torch.is_grad_enabled() and any(isinstance(t, torch.Tensor) and t.requires_grad for t in tensors)
     found = iter((_Node.apply if watched else _values)(activation, order, present, names, *tensors))
 
     def pullback(*cotangents: Any, **options: Any) -> Any:

@@ -293,12 +293,12 @@ def push(f: Callable[..., Any], *jets: Jet) -> Any:
 def _suits(network: Any, jet: Jet) -> bool:
     """Whether these are points and directions of tensors that the network takes; all else the module judges itself."""
     tensors = arrays_in(jet._series)
-    parameter = network.leaves[0]
+    first = network.leaves[0]
     return (
         jet.ndim == 2
         and jet.shape[1] == network.width_in
-        and all(isinstance(t, torch.Tensor) and t.dtype == parameter.dtype for t in tensors)
-        and jet.device == parameter.device
+        and all(isinstance(t, torch.Tensor) for t in tensors)
+        and all(t.dtype == first.dtype and t.device == first.device for t in (*tensors, *network.leaves))
     )
 
 

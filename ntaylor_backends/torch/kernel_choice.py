@@ -23,7 +23,7 @@ from ntaylor.blocks import arrays_in
 from ntaylor_backends import kernels
 from ntaylor_backends import numpy as of_numpy
 
-__all__ = ["activate", "are_plain", "operations_seen", "runner"]
+__all__ = ["activate", "are_plain", "operations_seen", "runner", "writes"]
 
 Tensor = Any
 
@@ -73,7 +73,7 @@ def operations_seen() -> Iterator[None]:
 
 def are_plain(tensors: Iterable[Tensor]) -> bool:
     """Whether nobody follows what is done to these tensors."""
-    if _seen.get():
+    if _seen.get() or torch._C._len_torch_dispatch_stack():  # of a tracer, which would take a result for a constant
         return False
     watched = torch.is_grad_enabled()
     return all(
@@ -94,3 +94,8 @@ def activate(
     if run is None:
         return activation.closed_form(u, order, parameters)
     return kernels.activate(run, activation, u, order, parameters)
+
+
+def writes(*tensors: Tensor) -> bool:
+    """The slot ``writes``."""
+    return not torch.compiler.is_compiling() and are_plain(tensors)

@@ -65,7 +65,7 @@ class _Node(torch.autograd.Function):
         return tuple(c.detach() for c in step.forward(tensors))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         step, *tensors = inputs
         ctx.step = step
         ctx.set_materialize_grads(False)
@@ -73,11 +73,14 @@ class _Node(torch.autograd.Function):
         # not kept at all by a checkpoint, which makes the tensors anew, then without it.
         carrier = torch.empty(0)
         carrier.pullback, step.pullback = step.pullback, None  # type: ignore[attr-defined]
-        ctx.save_for_backward(*tensors, carrier)
+        # The outputs, whose memory the pullback reads too, for torch to see whether they were written to.
+        ctx.count = len(tensors)
+        ctx.save_for_backward(*tensors, *output, carrier)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
-        *tensors, carrier = ctx.saved_tensors  # also refuses tensors that were written to since
+        saved = ctx.saved_tensors  # also refuses tensors that were written to since
+        tensors, carrier = saved[: ctx.count], saved[-1]
         with full_precision(tensors[0]):
             of_step = ctx.step.closed(cotangents)
             pullback = getattr(carrier, "pullback", None)

@@ -6,6 +6,7 @@ There NumPy's calls cost a fraction of torch's, and its matrix products are as f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,21 @@ __all__ = ["push_network"]
 Tensor = Any
 
 
+def as_array(tensor: Tensor) -> Any:
+    """A tensor's memory as NumPy's array; a copy of what has none, as a sparse gradient."""
+    plain = tensor.detach().resolve_neg()
+    return (plain if plain.layout is torch.strided else plain.to_dense()).numpy()
+
+
 class _Recorder(NumpyRecorder):
     def enter(self, arrays: Sequence[Tensor]) -> Sequence[Any]:
-        return [t.detach().numpy() for t in arrays]
+        return [as_array(t) for t in arrays]
 
     def leave(self, arrays: Sequence[Any]) -> Sequence[Tensor]:
-        return [torch.from_numpy(np.asarray(a)) for a in arrays]
+        return [torch.from_numpy(a if getattr(a, "flags", None) and a.flags.writeable else np.array(a)) for a in arrays]
+
+    def silently(self) -> AbstractContextManager[Any]:
+        return np.errstate(all="ignore")  # torch says nothing of infinities
 
 
 _RECORDER = _Recorder()

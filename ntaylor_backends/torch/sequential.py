@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.layers import Activate, Coefficients, Dense, Gradients, Layer, Pullback
 from ntaylor.networks import MLP
+from ntaylor_backends.torch.kernel_choice import are_plain
 
 __all__ = ["Linear", "network_of"]
 
@@ -26,6 +28,10 @@ class Linear(Layer):
     def __init__(self, weight: Any, bias: Any = None):
         self.parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         self.width_in = weight.shape[1]
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        return (Linear,)
 
     def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
@@ -55,13 +61,13 @@ def network_of(module: Any) -> MLP | None:
         return None
     seen: list[Any] = []
     for part in (module, *module._modules.values()):
-        if not isinstance(part, nn.Module) or _is_hooked(part):
+        if not isinstance(part, nn.Module) or _is_altered(part):
             return None
         kind = type(part)
         if kind is nn.Linear:
             seen += (kind, part.weight, part.bias)
         elif kind in _ACTIVATIONS:
-            seen.append(_ACTIVATIONS[kind](part))
+            seen.append(activations.get(_ACTIVATIONS[kind](part)))
         elif part is not module:
             return None
     if nn.Linear not in seen:
@@ -69,8 +75,9 @@ def network_of(module: Any) -> MLP | None:
     known = _networks.get(module)
     if known is None or len(known[0]) != len(seen) or any(a is not b for a, b in zip(known[0], seen, strict=True)):
         # Parameters are changed in place as a rule; whoever puts others in their place gets another network.
-        layers = [_layer(part) for part in module._modules.values()]
-        known = _networks[module] = tuple(seen), MLP(layers)
+        known = tuple(seen), MLP([_layer(part) for part in module._modules.values()])
+        if all(p.is_leaf and are_plain([p.detach()]) for p in known[1].leaves):  # not what a call put in their place
+            _networks[module] = known
     return known[1]
 
 
@@ -78,5 +85,8 @@ def _layer(part: Any) -> Layer:
     return Linear(part.weight, part.bias) if type(part) is nn.Linear else Activate(_ACTIVATIONS[type(part)](part))
 
 
-def _is_hooked(part: nn.Module) -> bool:
-    return bool(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
+def _is_altered(part: nn.Module) -> bool:
+    """With hooks, or with a ``forward`` of its own, as tools put in."""
+    return "forward" in part.__dict__ or bool(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+    )
