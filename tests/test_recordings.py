@@ -1,5 +1,7 @@
 """Recorded networks: the same numbers as the layers' own push and pullback, whatever comes in what order."""
 
+# ruff: noqa: ARG005 functions given to others share one signature
+
 from __future__ import annotations
 
 import numpy as np
@@ -234,10 +236,11 @@ def test_what_others_write_runs_as_it_is():
 
 def test_numbers_of_numpy_in_a_rule(request):
     """They are floats, and written otherwise."""
-    nt.activations.register("scaled by numpy", pair=lambda u, xp: (u * np.sqrt(2.0), u * 0 + np.sqrt(2.0)))
+    root = np.sqrt(2.0)
+    nt.activations.register("scaled by numpy", pair=lambda u, xp: (u * root, u * 0 + root))
     request.addfinalizer(lambda: nt.activations._TABLE.pop("scaled by numpy"))
     net = nt.MLP([Dense(np.ones((1, 1)), np.ones(1)), Activate("scaled by numpy")])
-    close(nt.derivatives(net, np.asarray([1.0]), 1), np.sqrt(2.0) * np.asarray([[2.0], [1.0]]))
+    close(nt.derivatives(net, np.asarray([1.0]), 1), root * np.asarray([[2.0], [1.0]]))
 
 
 def test_one_direction_for_all_points_of_a_shared_out_batch(monkeypatch):

@@ -121,14 +121,14 @@ def test_a_result_written_to_gives_no_wrong_gradient():
     module = sequential()[:2]
     x = torch.linspace(-1, 1, 600, dtype=torch.float64)[:, None]
     wanted = torch.autograd.grad(2 * nested(module, x[:5], 1).sum(), module[0].weight)[0]
-    for points in (x[:5], x, x):
-        d = nt.derivatives(module, points, 1)
-        try:
-            (found,) = torch.autograd.grad(d.mul_(2).sum(), module[0].weight)
-        except RuntimeError as error:
-            assert "modified by an inplace operation" in str(error)
-        else:
-            assert len(points) > 5 or worst(found[None], wanted[None]) < 1e-12
+    d = nt.derivatives(module, x[:5], 1)
+    (found,) = torch.autograd.grad(d.mul_(2).sum(), module[0].weight)
+    assert worst(found[None], wanted[None]) < 1e-12
+    pytest.importorskip("numba")
+    for _ in range(2):  # the second time by recorded code from the start
+        d = nt.derivatives(module, x, 1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            d.mul_(2).sum().backward()
 
 
 def test_tensors_that_numpy_cannot_read_as_they_are():
