@@ -157,6 +157,7 @@ def _orders(
         # Minutes at high orders, of compiling and of partitions.
         slow = {"torch-jet, compiled"} if n > 2 else set()
         slow |= {"n-TangentProp"} if n > 10 and like.width > 100 else set()
+        slow |= _NESTED if n > 4 and like.width > 100 else set()  # gigabytes, which the others then lack
         slow |= {f"{_MODULE}, compiled"} if n not in (4, 8, 10) else set()
         return frozenset({*without, *slow, *([] if n in compiled else ["compiled"])})
 
