@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Block", "arrays_in", "mapped_all", "opened"]
+__all__ = ["Block", "Coefficients", "arrays_in", "mapped_all", "opened"]
 
 Array = Any
 Coefficients = Sequence[Any]
-"""Arrays, or ``None`` for structural zeros."""
-
+"""Arrays, or ``None`` for structural zeros: a list, or a block of those that are of one shape."""
 
 if TYPE_CHECKING:
     _Sequence = Sequence[Any]
@@ -26,7 +25,8 @@ else:  # no abstract class: whether something is a block is asked all the time, 
 class Block(_Sequence):
     """Taylor coefficients 0, 1, … that are all there and of one shape: the rows of ``array``, (orders, \\*shape).
 
-    Whoever makes one hands it on and keeps no other name for the array's memory: a bias may be added in place.
+    That of a matrix product is nobody else's, so a bias may be added in place; that of an activation is what its
+    pullback reads, and is not written to.
     """
 
     __slots__ = ("array",)

@@ -23,7 +23,7 @@ from typing import Any
 
 from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.blocks import Block, arrays_in, mapped_all
+from ntaylor.blocks import Block, Coefficients, arrays_in, mapped_all
 from ntaylor.dispatch import adapter_for
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.series import Series, add, correlate, sin_cos
@@ -45,8 +45,6 @@ __all__ = [
 ]
 
 Array = Any
-Coefficients = Sequence[Any]
-"""Arrays, or ``None`` for structural zeros: a list, or a block of those that are of one shape."""
 Gradients = dict[str, Array]
 Pullback = Callable[..., tuple[Coefficients, Gradients]]
 """(cotangents of the output coefficients, per_sample=False) -> (those of the input, of the parameters).

@@ -126,9 +126,9 @@ class Program:
         return _Recording(list(self.values)).program_of_places(list(handed)), tail
 
     @cached_property
-    def after_functions(self) -> Program:
-        """The tail of :meth:`split`: what is left to compute when the values of all functions are there."""
-        return self.split()[1]
+    def halves(self) -> tuple[Program, Program]:
+        """:meth:`split`, done once."""
+        return self.split()
 
     def _read_outside(self, at: int, inside: set[int]) -> bool:
         return any(

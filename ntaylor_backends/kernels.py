@@ -20,7 +20,7 @@ from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.programs import NotRecordableError, Program, adjoint, forward
 from ntaylor.series import Series, add
 
-__all__ = ["Inputs", "Run", "activate", "adjoint_program", "forward_program", "layout", "singly"]
+__all__ = ["Inputs", "Run", "activate", "adjoint_program", "forward_program", "layout", "shapes_of", "singly"]
 
 Array = Any
 Shape = tuple[int, ...]
@@ -158,7 +158,7 @@ def _kept(inputs: Inputs, program: Program | None) -> Inputs:
     """What the adjoint reads: where v and the values of its functions are at hand, often nothing of u."""
     assert program is not None
     available = {name for names in inputs for name in names}
-    needed = program.after_functions.inputs
+    needed = program.halves[1].inputs
     if not available.issuperset(name for name in needed if not name.startswith("g")):
         needed = program.inputs
     kept = {names: array for names, array in inputs.items() if not set(names).isdisjoint(needed)}
@@ -168,12 +168,12 @@ def _kept(inputs: Inputs, program: Program | None) -> Inputs:
 def _shape_of(program: Program, values: Inputs) -> Shape:
     """What the inputs of the program broadcast to."""
     names = set(program.inputs)
-    return broadcast_shapes(*(_entry(key, a) for key, a in values.items() if not names.isdisjoint(key)))
+    return broadcast_shapes(*(shape for key, shape in shapes_of(values) if not names.isdisjoint(key)))
 
 
-def _entry(names: tuple[str, ...], array: Array) -> Shape:
-    """The shape of each of what an array holds."""
-    return tuple(array.shape[1:] if len(names) > 1 else array.shape)
+def shapes_of(inputs: Inputs) -> tuple[tuple[tuple[str, ...], Shape], ...]:
+    """(names, shape of each of what the array holds)."""
+    return tuple((names, tuple(a.shape[1:] if len(names) > 1 else a.shape)) for names, a in inputs.items())
 
 
 @lru_cache(maxsize=4096)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import cache, lru_cache, reduce
+from functools import cache, reduce
 from itertools import pairwise
 from operator import add
 from typing import Any
@@ -20,6 +19,7 @@ from ntaylor.array_object import unwrapped_namespace
 from ntaylor.blocks import arrays_in, mapped_all, opened
 from ntaylor.layers import Coefficients, Gradients, Pullback
 from ntaylor_backends.recordings import Recorder, entry_for
+from ntaylor_backends.threads import pool
 
 __all__ = ["push"]
 
@@ -72,7 +72,11 @@ def push(
 
     def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
         given = shares(_of_every_point(cotangent, rows) if count > 1 else cotangent)
-        found = _at_once([_bound(back, c, per_sample) for (_, back), c in zip(done, given, strict=True)], one_thread)
+
+        def pulled_back(by: Sequence[Any]) -> list[Any]:
+            return _at_once([_bound(back, c, per_sample) for (_, back), c in zip(by, given, strict=True)], one_thread)
+
+        found = pulled_back(done)
         if None in found:
             # Cotangents that came for the first time: the code is made, and run from the start.
             for entry, share, part in zip(entries, inputs, given, strict=True):
@@ -80,7 +84,9 @@ def push(
             again = _at_once(pushes, one_thread)
             if None in again:
                 return plain(u, order)[1](cotangent, per_sample)
-            found = [back(c, per_sample) for (_, back), c in zip(again, given, strict=True)]
+            found = pulled_back(again)
+            if None in found:
+                return plain(u, order)[1](cotangent, per_sample)
         if count == 1:
             return found[0]  # type: ignore[no-any-return]
         of_u = _joined([c for c, _ in found], None if per_sample else u)
@@ -138,17 +144,8 @@ def _at_once(tasks: Sequence[Callable[[], Any]], one_thread_a_product: bool) -> 
     with _one_thread_a_product:
         if len(tasks) == 1:
             return [tasks[0]()]
-        others = [_pool(len(tasks) - 1).submit(copy_context().run, task) for task in tasks[1:]]
+        others = [pool(len(tasks) - 1).submit(copy_context().run, task) for task in tasks[1:]]
         return [tasks[0](), *(other.result() for other in others)]
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(threads, 1), thread_name_prefix="ntaylor")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
 @cache

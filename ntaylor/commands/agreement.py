@@ -61,25 +61,17 @@ def _verify(options: argparse.Namespace) -> int:
     # JAX would otherwise take three quarters of a GPU for itself, and leave the others too little.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ntaylor import storage, verification
     from ntaylor.commands import tables
+    from ntaylor.commands.progress import bar_on
 
     names = verification.chosen(options.backend.split(",") if options.backend is not None else None)
     plan = verification.planned(options.order, options.quick)
     if options.json is not None:
         _check_writable(options.json)
     console = Console(markup=False, highlight=False)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    bar = bar_on(console)
     with bar:
         task = bar.add_task("mpmath", total=len(plan))
 

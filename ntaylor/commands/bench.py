@@ -48,9 +48,9 @@ def add_bench(commands: Any) -> None:
 
 def _bench(options: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ntaylor import measuring, workloads
+    from ntaylor.commands.progress import bar_on
     from ntaylor.storage import write_json
     from ntaylor.verification import chosen
 
@@ -64,15 +64,7 @@ def _bench(options: argparse.Namespace) -> int:
     path = options.json or (_RECORD if options.full else None)
     record = _record(path, options.again, backends, {job.part for job in jobs})
     console = Console(markup=False, highlight=False)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    bar = bar_on(console)
 
     def save(content: dict[str, Any]) -> None:
         if path is not None:

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from ntaylor.activations import Activation, Pullback, of_all_points
+from ntaylor.blocks import Coefficients
 from ntaylor.series import Series
 
 __all__ = ["activate", "is_own", "named"]
 
 Array = Any
-Coefficients = Sequence[Any]
 
 _numbers = itertools.count()
 _PREFIX = "ntaylor activation "

@@ -12,7 +12,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,11 @@ import numpy as np
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.programs import Program, evaluate
 from ntaylor.storage import write_atomic
-from ntaylor_backends.kernels import Inputs, layout, singly
+from ntaylor_backends.kernels import Inputs, layout, shapes_of, singly
 from ntaylor_backends.printing import NUMBA, output, place, statements
+from ntaylor_backends.threads import pool
 
-__all__ = ["functions_first", "may_compile", "prepared", "run", "shapes_of", "source"]
+__all__ = ["functions_first", "may_compile", "prepared", "run", "source"]
 
 Array = Any
 
@@ -45,7 +45,7 @@ def run(program: Program, inputs: Inputs, shape: tuple[int, ...], threads: int =
 
 def functions_first(program: Program, inputs: Inputs) -> Program:
     """Have the values of the program's functions in ``inputs``; what is left to compute."""
-    head, tail = _split(program)
+    head, tail = program.halves
     names = head.names_of_outputs
     if any((name,) not in inputs for name in names):
         named = dict(singly({key: a for key, a in inputs.items() if not set(key).isdisjoint(head.inputs)}))
@@ -54,19 +54,15 @@ def functions_first(program: Program, inputs: Inputs) -> Program:
     return tail
 
 
-Shapes = tuple[tuple[tuple[str, ...], tuple[int, ...]], ...]
-
-
-def shapes_of(inputs: Inputs) -> Shapes:
-    """(names, shape of each of what the array holds)."""
-    return tuple((names, tuple(a.shape[1:] if len(names) > 1 else a.shape)) for names, a in inputs.items())
-
-
 @lru_cache(maxsize=4096)
 def prepared(
-    program: Program, inputs: Shapes, shape: tuple[int, ...], dtype: Any, threads: int
+    program: Program,
+    inputs: tuple[tuple[tuple[str, ...], tuple[int, ...]], ...],
+    shape: tuple[int, ...],
+    dtype: Any,
+    threads: int,
 ) -> tuple[tuple[tuple[str, ...], ...], Callable[..., Array]]:
-    """A program without functions, for inputs of these shapes: the names of the arrays it reads, and itself.
+    """A program without functions, for inputs of ``kernels.shapes_of``: names of the arrays it reads, and itself.
 
     It gives one new array; its longest loop is shared by ``threads`` where it is long.
     """
@@ -90,7 +86,7 @@ def prepared(
         if len(parts) == 1:
             kernel(0, sizes[0], *arguments)
         else:
-            list(_pool(threads).map(lambda part: kernel(*part, *arguments), parts))
+            list(pool(threads).map(lambda part: kernel(*part, *arguments), parts))
         return result
 
     return used, call
@@ -98,20 +94,6 @@ def prepared(
 
 SHARED = 2**17
 """Entries of the results from which on several threads are worth being woken."""
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="ntaylor")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
-
-
-@lru_cache(maxsize=4096)
-def _split(program: Program) -> tuple[Program, Program]:
-    return program.split()
 
 
 @lru_cache(maxsize=4096)

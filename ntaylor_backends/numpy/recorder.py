@@ -28,7 +28,8 @@ class NumpyRecorder(Recorder):
     namespace = array_api_compat.numpy
 
     def key(self) -> Any:
-        return type(self), of_numpy.SMALLEST, of_numpy.compiler  # not called: that would import Numba
+        # What decides whether activations are kernels; the function itself, for its answer would import Numba.
+        return type(self), of_numpy.SMALLEST, of_numpy.compiler
 
     def written(self, name: str, args: Sequence[Any], options: dict[str, Any], texts: Sequence[str]) -> str | None:
         # Methods cost a fraction of the functions, which look for other libraries' arrays first.
@@ -49,7 +50,7 @@ class NumpyRecorder(Recorder):
 
         def run(program: Program, inputs: kernels.Inputs, shape: tuple[int, ...]) -> Any:
             tail = compiling.functions_first(program, inputs)
-            used, call = compiling.prepared(tail, compiling.shapes_of(inputs), shape, dtype, 1)
+            used, call = compiling.prepared(tail, kernels.shapes_of(inputs), shape, dtype, 1)
             arrays = [inputs[names] for names in used]
             (value,) = self.leave([call(*self.enter([a.value for a in arrays]))])
             reads = [a.name for a in arrays]

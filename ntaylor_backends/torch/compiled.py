@@ -7,7 +7,7 @@ product for every order is faster than one for all, whose results have left the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -15,6 +15,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ntaylor.activations import Activation, of_all_points, of_one_shape
+from ntaylor.blocks import Coefficients
 from ntaylor.namespace import sum_to_shape
 from ntaylor.programs import Operation, Program, evaluate, names_of_inputs
 from ntaylor.series import add
@@ -23,7 +24,6 @@ from ntaylor_backends import kernels
 __all__ = ["activate"]
 
 Tensor = Any
-Coefficients = Sequence[Any]
 Places = tuple[bool, ...]
 """Which coefficients are there."""
 

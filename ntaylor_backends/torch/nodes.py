@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ntaylor.blocks import Block, opened
+from ntaylor.blocks import Block, Coefficients, opened
 from ntaylor_backends.torch import compiled, kernel_choice
 from ntaylor_backends.torch.kernel_choice import are_plain, operations_seen
 
 __all__ = ["activate", "full_precision", "propagate"]
 
-Coefficients = Sequence[Any]
 Pullback = Callable[[Coefficients], Sequence[Any]]
 
 

@@ -18,7 +18,7 @@ from ntaylor_backends.numpy.recorder import NumpyRecorder
 from ntaylor_backends.shares import push
 from ntaylor_backends.torch.kernel_choice import are_plain
 
-__all__ = ["push_network"]
+__all__ = ["as_array", "push_network"]
 
 Tensor = Any
 
