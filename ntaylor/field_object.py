@@ -7,9 +7,11 @@ needed, and that they are computed together, is for ``fields`` to say.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from ntaylor import operators
@@ -18,77 +20,128 @@ from ntaylor.namespace import did_you_mean
 from ntaylor.operators import Operator
 from ntaylor.quantities import Quantity
 
-__all__ = ["Field", "Source", "canonical", "derivative_of", "monomial_of"]
+__all__ = ["IDENTITY", "PLANS", "RESERVED", "Field", "Source", "derived", "monomial_of", "planned"]
 
 Array = Any
 
-_KEPT = 4096
-"""So many different operators are told apart before all are forgotten, plans with them."""
+_KEPT = 1024
+"""So many operators with functions of x, and so many plans, are kept."""
 
-_CANONICAL: dict[Any, Operator] = {}
+_OPERATORS: dict[int, Operator] = {}
+_NUMBERS: dict[Operator, int] = {}
+_COUNT = itertools.count()
 
-
-def canonical(L: Operator) -> Operator:
-    """Of operators that are equal always the same one, whose plans are kept."""
-    if len(_CANONICAL) >= _KEPT:
-        _CANONICAL.clear()
-    return _CANONICAL.setdefault(L, L)
+PLANS = ModuleType("plans")
+"""Plans by name. They are attributes of a module because torch.compile looks those up anew each time."""
 
 
-def derivative_of(monomial: tuple[int, ...], of: Operator | None = None) -> Operator:
-    """The operator of these coordinates' derivatives in turn, applied after ``of``; always the same one."""
-    made = operators.D(*monomial)
-    return canonical(made if of is None else made @ of)
+def number_of(L: Operator) -> int:
+    """The number of an operator, the same for equal ones: fields know operators by number.
+
+    torch.compile follows no fractions, so what it meets of operators, in the functions that are marked as giving
+    constants, are these numbers.
+    """
+    number = _NUMBERS.get(L)
+    if number is None:
+        number = _NUMBERS[L] = next(_COUNT)
+        _OPERATORS[number] = L
+        heavy = [n for n in _OPERATORS if not lasts(n)] if len(_OPERATORS) > _KEPT else []
+        for old in heavy[: len(heavy) // 2]:  # functions that were made for one call, and what they hold
+            del _NUMBERS[_OPERATORS.pop(old)]
+    return number
 
 
-def _after(L: Operator, of: Operator) -> Operator:
-    return canonical(L @ of)
+def lasts(number: int) -> bool:
+    """Whether an operator has constant coefficients, so that it will be met again as an equal one."""
+    return not any(t.factors or t.form for t in _OPERATORS[number].terms)
 
 
-# Fractions and dicts of them are not for torch.compile to follow, the operator that comes of them is.
-canonical._dynamo_marked_constant = True  # type: ignore[attr-defined]
-derivative_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
-_after._dynamo_marked_constant = True  # type: ignore[attr-defined]
+def are_known(numbers: tuple[int, ...]) -> bool:
+    """Whether all of these are still there."""
+    return all(number in _OPERATORS for number in numbers)
+
+
+def derived(monomial: tuple[int, ...], of: int) -> int:
+    """The number of the operator that takes these coordinates' derivatives in turn, after that of number ``of``."""
+    return number_of(operators.D(*monomial) @ _OPERATORS[of])
+
+
+def after(L: Operator, of: int) -> int:
+    """The number of the operator L after that of number ``of``."""
+    return number_of(L @ _OPERATORS[of])
+
+
+def planned(numbers: tuple[int, ...], dimension: int) -> str:
+    """The name in ``PLANS`` of the plan of these operators together."""
+    name = f"plan_{dimension}_{'_'.join(map(str, numbers))}"
+    if not hasattr(PLANS, name):
+        made = [n for n in vars(PLANS) if n.startswith("plan_")]
+        for old in made[: len(made) // 2] if len(made) >= _KEPT else []:
+            delattr(PLANS, old)
+        setattr(PLANS, name, operators._plan(dimension, *[_OPERATORS[n] for n in numbers]))
+    return name
+
+
+def lower(number: int) -> tuple[int, ...]:
+    """Operators that cost nothing beside ∂_i^n, pure derivatives: those of lower order."""
+    terms = list(_OPERATORS[number].terms)
+    if len(terms) != 1 or not terms[0].monomial or not lasts(number) or terms[0].laplacians:
+        return ()
+    monomial = terms[0].monomial
+    if len(set(monomial)) > 1:
+        return ()
+    return tuple(number_of(operators.D(*monomial[:k])) for k in range(1, len(monomial)))
+
+
+number_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
+lasts._dynamo_marked_constant = True  # type: ignore[attr-defined]
+are_known._dynamo_marked_constant = True  # type: ignore[attr-defined]
+derived._dynamo_marked_constant = True  # type: ignore[attr-defined]
+after._dynamo_marked_constant = True  # type: ignore[attr-defined]
+lower._dynamo_marked_constant = True  # type: ignore[attr-defined]
+planned._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+IDENTITY = number_of(operators.identity())
 
 
 class Source:
-    """What has been computed of a network at some points: values of operators, by the operator."""
+    """What has been computed of a network at some points: values of operators, by the operator's number."""
 
     def __init__(
-        self, inputs: tuple[str, ...], count: int, compute: Callable[[Sequence[Operator]], Sequence[Array]], batch: Any
+        self, inputs: tuple[str, ...], count: int, compute: Callable[[tuple[int, ...]], Sequence[Array]], batch: Any
     ):
         self.inputs = inputs
         self.count = count
         self.batch = batch
         self._compute = compute
         self.found: dict[int, Array] = {}
-        self.asked: dict[tuple[int, int], tuple[Operator, int]] = {}
-        """(operator's number, output) → (operator, output), in the order in which they were first asked for."""
+        self.given: dict[tuple[int, int], Any] = {}
+        """(operator, output) → its value, of whatever make: jets, for one."""
+        self.asked: dict[tuple[int, int], bool] = {}
+        """(operator, output), in the order in which they were first asked for."""
 
-    def value(self, L: Operator, output: int) -> Array:
+    def value(self, number: int, output: int) -> Array:
         """L f at the points, of one output, of the shape of the batch."""
-        self.asked.setdefault((L._number, output), (L, output))
-        if L._number not in self.found:
-            self.compute((L,))
-        return self.of_output(self.found[L._number], output)
-
-    def of_output(self, whole: Array, output: int) -> Array:
-        """One output of what was computed for all."""
+        key = (number, output)
+        self.asked[key] = True
+        if key in self.given:
+            return self.given[key]
+        if number not in self.found:
+            self.compute((number,))
+        whole = self.found[number]
         return whole if len(whole.shape) == len(self.batch) else whole[..., output]
 
-    def compute(self, wanted: Sequence[Operator]) -> None:
+    def compute(self, wanted: Sequence[int]) -> None:
         """Compute those that are not there, all together."""
-        missing = [L for L in wanted if L._number not in self.found]
+        missing = tuple(n for n in wanted if n not in self.found)
         if not missing:
             return
-        values = self._compute(missing)
-        for L, value in zip(missing, values, strict=True):
-            self.found[L._number] = value
+        for number, value in zip(missing, self._compute(missing), strict=True):
+            self.found[number] = value
 
     def fields(self) -> tuple[Field, ...]:
         """One field an output."""
-        identity = derivative_of(())
-        return tuple(Field(self, identity, output) for output in range(self.count))
+        return tuple(Field(self, IDENTITY, output) for output in range(self.count))
 
 
 class Field(Quantity):
@@ -100,16 +153,16 @@ class Field(Quantity):
     the name of one (:data:`RESERVED`).
     """
 
-    __slots__ = ("_operator", "_output", "_source")
+    __slots__ = ("_number", "_output", "_source")
 
     level = HELD
 
-    def __init__(self, source: Source, operator: Operator, output: int):
-        self._source, self._operator, self._output = source, operator, output
+    def __init__(self, source: Source, number: int, output: int):
+        self._source, self._number, self._output = source, number, output
 
     @property
     def _like(self) -> Any:
-        return self._source.value(self._operator, self._output)
+        return self._source.value(self._number, self._output)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,7 +193,7 @@ class Field(Quantity):
         return self._derived(tuple(sorted(monomial)))
 
     def _derived(self, monomial: tuple[int, ...]) -> Field:
-        return Field(self._source, derivative_of(monomial, self._operator), self._output)
+        return Field(self._source, derived(monomial, self._number), self._output)
 
     @property
     def _inputs(self) -> tuple[str, ...]:
@@ -149,7 +202,7 @@ class Field(Quantity):
     def _operated(self, L: Operator) -> Field:
         """L of this field: what ``L(u)`` asks for."""
         L._dimension(len(self._source.inputs))
-        return Field(self._source, _after(L, self._operator), self._output)
+        return Field(self._source, after(L, self._number), self._output)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or hasattr(type(self), name):
@@ -173,7 +226,7 @@ class Field(Quantity):
         raise AttributeError(f"u.mT is no derivative of a field: {_near('mT', self._source.inputs)}")
 
     def __repr__(self) -> str:
-        return f"Field(output {self._output} of inputs {_listed(self._source.inputs)}, {self._operator!r})"
+        return f"Field(output {self._output} of inputs {_listed(self._source.inputs)}, {_OPERATORS[self._number]!r})"
 
 
 RESERVED = frozenset(name for name in dir(Field) if not name.startswith("_"))

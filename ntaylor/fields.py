@@ -21,32 +21,46 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy
 
-from ntaylor import operators
 from ntaylor.dispatch import adapter_for
-from ntaylor.field_object import RESERVED, Field, Source, derivative_of, reserved_among
-from ntaylor.namespace import as_floating, describe, did_you_mean, hides_values, is_array
-from ntaylor.operators import Operator
-from ntaylor.quantities import Quantity, plain
+from ntaylor.field_object import (
+    IDENTITY,
+    PLANS,
+    RESERVED,
+    Field,
+    Source,
+    are_known,
+    derived,
+    lasts,
+    lower,
+    planned,
+    reserved_among,
+)
+from ntaylor.namespace import as_floating, check_order, describe, did_you_mean, hides_values, is_array
+from ntaylor.plans import apply
+from ntaylor.quantities import Quantity, functions, plain
+from ntaylor.sobolev import Sobolev, multi_indices_to, with_derivatives
 
-__all__ = ["RESERVED", "Field", "Needed", "Quantity", "Signature", "of", "plain", "residual"]
+__all__ = ["RESERVED", "Field", "Needed", "Quantity", "Signature", "Sobolev", "functions", "of", "plain", "residual"]
 
 Array = Any
 
 
-class Needed(NamedTuple):
-    """What an equation asks for: (operator, output of the network), in the order in which it did."""
+Needed = tuple[tuple[int, int], ...]
+"""What an equation asks for: (operator's number, output of the network), in the order in which it did."""
 
-    derivatives: tuple[tuple[Operator, int], ...]
 
-    @property
-    def operators(self) -> tuple[Operator, ...]:
-        """Each operator once."""
-        return tuple({L._number: L for L, _ in self.derivatives}.values())
+def _numbers(wanted: Needed) -> tuple[int, ...]:
+    """Each operator once."""
+    return tuple({number: True for number, _ in wanted})
+
+
+class _More(Exception):  # noqa: N818 it is no error, but a way out
+    """An equation asked for a derivative that is not there."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +74,37 @@ class Signature:
 def residual(
     equation: Callable[..., Any], net: Callable[[Any], Any], points: Array, /, *, sobolev: int = 0, **coefficients: Any
 ) -> Any:
-    """The residual of an equation at points, one number a point: what training makes small."""
-    if sobolev:
-        raise NotImplementedError("sobolev")
+    """The residual of an equation at points, one number a point: what training makes small.
+
+    Parameters
+    ----------
+    equation:
+        a function first of fields, one for each output of the network, then of inputs, one for each column of points,
+        and by keyword only of coefficients: ``def burgers(u, x, t, *, nu): return u.t + u * u.x - nu * u.xx``.
+        Derivatives are written as in :class:`Field`; functions may be NumPy's, the library's or the array API's. It
+        returns one number a point, or a tuple of such residuals.
+    net:
+        an ``nt.MLP``, a :class:`~ntaylor.operators.HardConstraint`, a module or any function that ``nt.jet`` takes, of
+        points (\\*batch, d), to (\\*batch,) or (\\*batch, m).
+    points: array (\\*batch, d) of a floating dtype; (d,) is one point, and for one input (batch,) are its values.
+    sobolev: the order s to which F's own derivatives by all inputs are wanted: the result is a :class:`Sobolev` then.
+    coefficients: numbers, arrays or functions; trained unknowns are arrays that are differentiated by.
+
+    Returns
+    -------
+    array (\\*batch,), or :class:`Sobolev`; a tuple of them where the equation returns one
+        on the library of ``points``, and differentiable by the network's parameters and by the coefficients.
+
+    The derivatives that the equation asks for are found in a rehearsal on ones, planned once, and computed together;
+    of those asked for in the real run only, in a branch, each is computed then, and remembered for the next time.
+
+    Raises TypeError for a coefficient that is missing or superfluous, for integer points, or an equation that returns
+    no array; ValueError where fields, inputs, outputs and columns are not as many; AttributeError for a derivative by
+    what is no input.
+    """
+    order = check_order(sobolev)
     posed = _Posed(equation, net, points, coefficients)
-    return posed.value()
+    return posed.with_derivatives(order) if order else posed.value()
 
 
 class _Posed:
@@ -84,16 +124,16 @@ class _Posed:
         self.signature = _signature(names, points)
         _check_coefficients(coefficients, optional, required, any_name)
         self.coefficients = {name: Quantity(c) if is_array(c) else c for name, c in coefficients.items()}
-        self.inputs = [Quantity(points[..., i]) for i in range(len(self.signature.inputs))]
         self.batch = tuple(points.shape[:-1])
 
-    def source(self, compute: Callable[[Sequence[Operator]], Sequence[Array]]) -> Source:
+    def source(self, compute: Callable[[tuple[int, ...]], Sequence[Array]]) -> Source:
         return Source(self.signature.inputs, len(self.signature.fields), compute, self.batch)
 
-    def call(self, source: Source) -> Any:
-        return self.equation(*source.fields(), *self.inputs, **self.coefficients)
+    def call(self, source: Source, inputs: Sequence[Array] | None = None) -> Any:
+        columns = [self.points[..., i] for i in range(len(self.signature.inputs))] if inputs is None else inputs
+        return self.equation(*source.fields(), *map(Quantity, columns), **self.coefficients)
 
-    def rehearsed(self) -> tuple[tuple[Operator, int], ...]:
+    def rehearsed(self) -> Needed:
         """What the equation asks for, seen on ones; if it stops there, what it asked for until then."""
         one = self.points[..., 0] * 0 + 1
         source = self.source(lambda wanted: [one] * len(wanted))
@@ -101,23 +141,59 @@ class _Posed:
             result = self.call(source)
             for part in result if isinstance(result, tuple) else (result,):
                 plain(part)  # a field that is returned as it is
-        return tuple(source.asked.values())
+        return tuple(source.asked)
+
+    def wanted(self) -> Needed:
+        wanted = _remembered(self.equation, len(self.signature.inputs))
+        if wanted is None or not are_known(_numbers(wanted)):
+            wanted = self.rehearsed()
+            _remember(self.equation, len(self.signature.inputs), wanted)
+        return wanted
 
     def value(self) -> Any:
-        wanted = _remembered(self.equation, self.signature)
-        if wanted is None:
-            wanted = self.rehearsed()
-            _remember(self.equation, self.signature, wanted)
+        wanted = self.wanted()
         source = self.source(self.computed)
-        source.compute(Needed(wanted).operators)
+        source.compute(_numbers(wanted))
         result = self.call(source)
         checked = self.checked(result)
-        if any(key not in {(L._number, o) for L, o in wanted} for key in source.asked):
-            _remember(self.equation, self.signature, _united(wanted, tuple(source.asked.values())))
+        if any(key not in wanted for key in source.asked):
+            _remember(self.equation, len(self.signature.inputs), _united(wanted, tuple(source.asked)))
         return checked
 
-    def computed(self, wanted: Sequence[Operator]) -> list[Array]:
-        values = operators.jointly(tuple(wanted), self.net, self.points)
+    def with_derivatives(self, order: int) -> Any:
+        """The residual as :class:`Sobolev`: the equation on jets of what it asks for."""
+        _check_constant(self.coefficients, self.batch)
+        computing = self.source(self.computed)
+        wanted = self.wanted()
+        while True:
+            asked: list[tuple[int, int]] = []
+            try:
+                found = self.on_jets(wanted, computing, order, asked)
+            except _More:
+                wanted = _united(wanted, tuple(asked))
+                _remember(self.equation, len(self.signature.inputs), wanted)
+                continue
+            return found
+
+    def on_jets(self, wanted: Needed, computing: Source, order: int, asked: list[tuple[int, int]]) -> Any:
+        betas = multi_indices_to(len(self.signature.inputs), order)
+        computing.compute([derived(beta, number) for number in _numbers(wanted) for beta in betas])
+        partials = [[computing.value(derived(beta, number), output) for beta in betas] for number, output in wanted]
+
+        def on(*values: Array) -> Any:
+            def refuse(more: tuple[int, ...]) -> list[Array]:
+                asked.extend(source.asked)
+                raise _More(more)
+
+            source = self.source(refuse)
+            source.given = dict(zip(wanted, values, strict=False))
+            return self.checked(self.call(source, values[len(wanted) :]))
+
+        return with_derivatives(on, partials, self.points, order)
+
+    def computed(self, numbers: tuple[int, ...]) -> list[Array]:
+        plan = getattr(PLANS, planned(numbers, len(self.signature.inputs)))
+        values = apply(plan, self.net, self.points)
         _check_outputs(values[0], self)
         return values
 
@@ -230,6 +306,15 @@ def _check_coefficients(given: dict[str, Any], optional: set[str], required: set
         )
 
 
+def _check_constant(coefficients: dict[str, Any], batch: tuple[int, ...]) -> None:
+    for name, c in coefficients.items():
+        if is_array(c) and max(c.shape, default=1) > 1 and tuple(c.shape) == batch:
+            raise ValueError(
+                f"the coefficient {name!r} has one number a point, shape {batch}, and how it depends on the inputs is "
+                f"not known, so sobolev=… has no derivatives of it: pass a function, and call {name}(…) of the inputs"
+            )
+
+
 def _check_outputs(value: Array, posed: _Posed) -> None:
     shape, batch, fields = tuple(value.shape), posed.batch, posed.signature.fields
     count = 1 if len(shape) == len(batch) else int(shape[-1]) if len(shape) == len(batch) + 1 else 0
@@ -248,27 +333,25 @@ def _check_outputs(value: Array, posed: _Posed) -> None:
 
 # --- what is remembered ------------------------------------------------------------------------------
 
-_WANTED: WeakKeyDictionary[Any, dict[Signature, tuple[tuple[Operator, int], ...]]] = WeakKeyDictionary()
+_WANTED: WeakKeyDictionary[Any, dict[int, Needed]] = WeakKeyDictionary()
 
 
-def _remembered(equation: Any, signature: Signature) -> tuple[tuple[Operator, int], ...] | None:
+def _remembered(equation: Any, dimension: int) -> Needed | None:
     with contextlib.suppress(TypeError):  # what has no hash, or cannot be referred to weakly
-        return _WANTED.get(getattr(equation, "__func__", equation), {}).get(signature)
+        return _WANTED.get(getattr(equation, "__func__", equation), {}).get(dimension)
     return None
 
 
-def _remember(equation: Any, signature: Signature, wanted: tuple[tuple[Operator, int], ...]) -> None:
+def _remember(equation: Any, dimension: int, wanted: Needed) -> None:
     with contextlib.suppress(TypeError):
-        _WANTED.setdefault(getattr(equation, "__func__", equation), {})[signature] = wanted
+        _WANTED.setdefault(getattr(equation, "__func__", equation), {})[dimension] = wanted
 
 
-def _united(
-    before: tuple[tuple[Operator, int], ...], now: tuple[tuple[Operator, int], ...]
-) -> tuple[tuple[Operator, int], ...]:
+def _united(before: Needed, now: Needed) -> Needed:
     """Both, but nothing from before that this run did not use and that has a function made anew at every call."""
-    used = {L._number for L, _ in now}
-    kept = [(L, o) for L, o in before if L._number in used or not any(t.factors or t.form for t in L.terms)]
-    return tuple({(L._number, o): (L, o) for L, o in (*kept, *now)}.values())
+    used = {number for number, _ in now}
+    kept = [(number, output) for number, output in before if number in used or lasts(number)]
+    return tuple(dict.fromkeys((*kept, *now)))
 
 
 # --- by hand -----------------------------------------------------------------------------------------
@@ -296,6 +379,15 @@ def of(net: Callable[[Any], Any], points: Array, inputs: str | Sequence[str]) ->
     first = net(points)
     batch = tuple(points.shape[:-1])
     count = 1 if len(first.shape) == len(batch) else int(first.shape[-1])
-    source = Source(names, count, lambda wanted: operators.jointly(tuple(wanted), net, points), batch)
-    source.found[derivative_of(())._number] = first
+
+    def compute(numbers: tuple[int, ...]) -> list[Array]:
+        # What comes with them along the same directions is kept, too.
+        more = dict.fromkeys(n for number in numbers for n in lower(number))
+        beside = tuple(n for n in more if n not in source.found and n not in numbers)
+        values = apply(getattr(PLANS, planned((*numbers, *beside), len(names))), net, points)
+        source.found.update(zip(beside, values[len(numbers) :], strict=True))
+        return values[: len(numbers)]
+
+    source = Source(names, count, compute, batch)
+    source.found[IDENTITY] = first
     return source.fields()

@@ -7,6 +7,7 @@ their value, whatever door it came in by, and its result is a Quantity again. It
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from ntaylor.composed import COMPOSED
 from ntaylor.namespace import MissingRule, array_namespace, describe, did_you_mean, is_array
 from ntaylor.standard import NUMPY_NAMES
 
-__all__ = ["Quantity", "plain", "wrapped"]
+__all__ = ["Functions", "Quantity", "functions", "plain", "wrapped"]
 
 Array = Any
 
@@ -150,6 +151,28 @@ class Quantity(ArrayObject):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._like!r})"
+
+
+class Functions:
+    """Functions of the array API by name, on values of any library: ``functions.sin(functions.pi * x)``.
+
+    In an equation they do what NumPy's do, and torch.compile follows them too, which takes NumPy's functions for its
+    own. Constants are pi, e, inf and nan.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in ("pi", "e", "inf", "nan"):
+            return getattr(math, name)
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return apply(NUMPY_NAMES.get(name, name), args, kwargs)
+
+        return function
+
+
+functions = Functions()
 
 
 def plain(value: Any) -> Any:

@@ -31,7 +31,7 @@ FLOORS = {
     9: ["verification", "constraints", "plans", "references", "ratios"],
     10: ["estimates"],
     11: ["operators"],
-    12: ["calculus", "problems", "field_object"],
+    12: ["calculus", "problems", "field_object", "sobolev"],
     13: ["least_squares", "plots", "high_dimensional_tasks", "contests", "fields"],
     14: ["profile_search", "high_dimensional_training", "measuring"],
     15: ["commands"],
