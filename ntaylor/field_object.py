@@ -1,111 +1,34 @@
 """Fields: what a network computes, with its derivatives by the names of its inputs, each computed once.
 
-Floor 12: ``u.xxt`` is an operator applied to one output of a network, and an operator on a field is another field, so
+Floor 10: ``u.xxt`` is an operator applied to one output of a network, and an operator on a field is another field, so
 nothing is computed before a value is asked for. A :class:`Source` holds what was computed; which derivatives are
 needed, and that they are computed together, is for ``fields`` to say.
 """
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from types import ModuleType
 from typing import Any
 
-from ntaylor import operators
 from ntaylor.array_object import HELD
 from ntaylor.namespace import did_you_mean
-from ntaylor.operators import Operator
 from ntaylor.quantities import Quantity
 
-__all__ = ["IDENTITY", "PLANS", "RESERVED", "Field", "Source", "derived", "monomial_of", "planned"]
+__all__ = ["IDENTITY", "RESERVED", "Field", "Source", "monomial_of", "reserved_among"]
 
 Array = Any
 
-_KEPT = 1024
-"""So many operators with functions of x, and so many plans, are kept."""
-
-_OPERATORS: dict[int, Operator] = {}
-_NUMBERS: dict[Operator, int] = {}
-_COUNT = itertools.count()
-
-PLANS = ModuleType("plans")
-"""Plans by name. They are attributes of a module because torch.compile looks those up anew each time."""
-
-
-def number_of(L: Operator) -> int:
-    """The number of an operator, the same for equal ones: fields know operators by number.
-
-    torch.compile follows no fractions, so what it meets of operators, in the functions that are marked as giving
-    constants, are these numbers.
-    """
-    number = _NUMBERS.get(L)
-    if number is None:
-        number = _NUMBERS[L] = next(_COUNT)
-        _OPERATORS[number] = L
-        heavy = [n for n in _OPERATORS if not lasts(n)] if len(_OPERATORS) > _KEPT else []
-        for old in heavy[: len(heavy) // 2]:  # functions that were made for one call, and what they hold
-            del _NUMBERS[_OPERATORS.pop(old)]
-    return number
-
-
-def lasts(number: int) -> bool:
-    """Whether an operator has constant coefficients, so that it will be met again as an equal one."""
-    return not any(t.factors or t.form for t in _OPERATORS[number].terms)
-
-
-def are_known(numbers: tuple[int, ...]) -> bool:
-    """Whether all of these are still there."""
-    return all(number in _OPERATORS for number in numbers)
-
-
-def derived(monomial: tuple[int, ...], of: int) -> int:
-    """The number of the operator that takes these coordinates' derivatives in turn, after that of number ``of``."""
-    return number_of(operators.D(*monomial) @ _OPERATORS[of])
-
-
-def after(L: Operator, of: int) -> int:
-    """The number of the operator L after that of number ``of``."""
-    return number_of(L @ _OPERATORS[of])
-
-
-def planned(numbers: tuple[int, ...], dimension: int) -> str:
-    """The name in ``PLANS`` of the plan of these operators together."""
-    name = f"plan_{dimension}_{'_'.join(map(str, numbers))}"
-    if not hasattr(PLANS, name):
-        made = [n for n in vars(PLANS) if n.startswith("plan_")]
-        for old in made[: len(made) // 2] if len(made) >= _KEPT else []:
-            delattr(PLANS, old)
-        setattr(PLANS, name, operators._plan(dimension, *[_OPERATORS[n] for n in numbers]))
-    return name
-
-
-def lower(number: int) -> tuple[int, ...]:
-    """Operators that cost nothing beside ∂_i^n, pure derivatives: those of lower order."""
-    terms = list(_OPERATORS[number].terms)
-    if len(terms) != 1 or not terms[0].monomial or not lasts(number) or terms[0].laplacians:
-        return ()
-    monomial = terms[0].monomial
-    if len(set(monomial)) > 1:
-        return ()
-    return tuple(number_of(operators.D(*monomial[:k])) for k in range(1, len(monomial)))
-
-
-number_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
-lasts._dynamo_marked_constant = True  # type: ignore[attr-defined]
-are_known._dynamo_marked_constant = True  # type: ignore[attr-defined]
-derived._dynamo_marked_constant = True  # type: ignore[attr-defined]
-after._dynamo_marked_constant = True  # type: ignore[attr-defined]
-lower._dynamo_marked_constant = True  # type: ignore[attr-defined]
-planned._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-IDENTITY = number_of(operators.identity())
+IDENTITY = 0
+"""The number of the operator that does nothing: fields know operators by number, for torch.compile can follow those."""
 
 
 class Source:
-    """What has been computed of a network at some points: values of operators, by the operator's number."""
+    """What has been computed of a network at some points: values of operators, by the operator's number.
+
+    Subclasses say which number a derivative has: ``derived`` and ``after``.
+    """
 
     def __init__(
         self, inputs: tuple[str, ...], count: int, compute: Callable[[tuple[int, ...]], Sequence[Array]], batch: Any
@@ -119,6 +42,14 @@ class Source:
         """(operator, output) → its value, of whatever make: jets, for one."""
         self.asked: dict[tuple[int, int], bool] = {}
         """(operator, output), in the order in which they were first asked for."""
+
+    def derived(self, monomial: tuple[int, ...], of: int) -> int:
+        """The number of the operator that takes these coordinates' derivatives in turn, after that of number ``of``."""
+        raise NotImplementedError
+
+    def after(self, L: Any, of: int) -> int:
+        """The number of the operator L after that of number ``of``."""
+        raise NotImplementedError
 
     def value(self, number: int, output: int) -> Array:
         """L f at the points, of one output, of the shape of the batch."""
@@ -184,7 +115,7 @@ class Field(Quantity):
         monomial: list[int] = []
         for name, order in orders.items():
             if name not in inputs:
-                raise TypeError(f"u.d({name}=…): there is no input {name!r}; {_near(name, inputs)}")
+                raise TypeError(f"u.d({name}=…): {_near(name, inputs)}")
             if isinstance(order, bool) or not hasattr(order, "__index__"):
                 raise TypeError(f"u.d({name}={order!r}): the order of a derivative is an integer >= 0")
             if operator.index(order) < 0:
@@ -193,16 +124,16 @@ class Field(Quantity):
         return self._derived(tuple(sorted(monomial)))
 
     def _derived(self, monomial: tuple[int, ...]) -> Field:
-        return Field(self._source, derived(monomial, self._number), self._output)
+        return Field(self._source, self._source.derived(monomial, self._number), self._output)
 
     @property
     def _inputs(self) -> tuple[str, ...]:
         return self._source.inputs
 
-    def _operated(self, L: Operator) -> Field:
+    def _operated(self, L: Any) -> Field:
         """L of this field: what ``L(u)`` asks for."""
         L._dimension(len(self._source.inputs))
-        return Field(self._source, after(L, self._number), self._output)
+        return Field(self._source, self._source.after(L, self._number), self._output)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or hasattr(type(self), name):
@@ -226,7 +157,9 @@ class Field(Quantity):
         raise AttributeError(f"u.mT is no derivative of a field: {_near('mT', self._source.inputs)}")
 
     def __repr__(self) -> str:
-        return f"Field(output {self._output} of inputs {_listed(self._source.inputs)}, {_OPERATORS[self._number]!r})"
+        return (
+            f"{type(self).__name__}(output {self._output}, inputs {_listed(self._source.inputs)}, value {self._like!r})"
+        )
 
 
 RESERVED = frozenset(name for name in dir(Field) if not name.startswith("_"))
@@ -269,11 +202,14 @@ def _listed(inputs: Sequence[str]) -> str:
 
 
 def _near(name: str, inputs: Sequence[str]) -> str:
-    """The inputs, and what the name may have been meant for."""
-    # Torch's compiler cannot follow the search for near names, and has no use for it.
+    """What of the name is no input, what it may have been meant for, and the inputs."""
+    rest = min((name[n:] for n in range(len(name)) if not n or _meanings(name[:n], tuple(inputs))), key=len)
     one = inputs[0]
-    example = f"u.{one}, u.{one}{one} or u.d({one}=3)"
-    return f"the inputs are {_listed(inputs)}; {did_you_mean(name, inputs)}a derivative is written {example}"
+    return (
+        f"{rest!r} is no input, the inputs are {_listed(inputs)}; "
+        f"{did_you_mean(rest, [i for i in inputs if len(i) > 1])}"
+        f"a derivative is written u.{one}, u.{one}{one} or u.d({one}=3)"
+    )
 
 
 def reserved_among(inputs: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from ntaylor import activations
 from ntaylor.array_object import HELD, ArrayObject, apply, function_of, innermost, objects_in
 from ntaylor.composed import COMPOSED
 from ntaylor.namespace import MissingRule, array_namespace, describe, did_you_mean, is_array
@@ -89,6 +90,8 @@ class Quantity(ArrayObject):
             function = function_of(xp, name)
         except AttributeError:
             function = COMPOSED.get(name) or COMPOSED.get(f"numpy.{name}")
+            if function is None and name in activations.names and len(args) == 1 and not kwargs:
+                return wrapped(activations.get(name).push([args[0]], 0, {})[0][0])
             if function is None:
                 raise MissingRule(
                     f"{xp.__name__.rpartition('.')[2]} has no function {name!r}: {did_you_mean(name, dir(xp))}write it "
@@ -140,8 +143,8 @@ class Quantity(ArrayObject):
             )
         if not callable(method):
             raise AttributeError(
-                f"a value in an equation, a {describe(self._like)}, has no method {name!r}: use functions of the array "
-                f"API, NumPy or its library on it"
+                f"a value in an equation, a {describe(self._like)}, has no method {name!r}; derivatives are of "
+                f"fields: of what is made of them, and of inputs, write the product and the chain rule"
             )
 
         def called(*args: Any, **kwargs: Any) -> Any:

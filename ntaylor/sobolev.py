@@ -1,6 +1,6 @@
 """A residual with its derivatives in every input, and the Sobolev norms that are made of them.
 
-Floor 12. A residual is F(x) = E(w(x), x) with w the derivatives of a network that an equation E asks for. Along a
+Floor 11. A residual is F(x) = E(w(x), x) with w the derivatives of a network that an equation E asks for. Along a
 direction v the Taylor coefficients of w are sums of its partial derivatives,
 
     w(x + t v) = Σ_k t^k Σ_{|β| = k} v^β/β! ∂^β w(x),
