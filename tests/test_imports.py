@@ -20,7 +20,16 @@ ROOT = Path(nt.__file__).parent
 
 FLOORS = {
     0: ["partitions", "namespace", "storage", "standard", "array_methods"],
-    1: ["blocks", "dispatch", "series", "faa_di_bruno", "array_object", "value_oracles", "linear_forms"],
+    1: [
+        "blocks",
+        "dispatch",
+        "series",
+        "faa_di_bruno",
+        "array_object",
+        "value_oracles",
+        "linear_forms",
+        "finite_differences",
+    ],
     2: ["pair_rules", "products", "arrangements", "numpy_functions", "programs", "bundles", "directions", "power_sums"],
     3: ["activations", "composed", "linalg_rules", "linalg_transposes", "index_transposes"],
     4: ["jet_rules", "transposes", "layers"],
