@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction as F
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,6 +14,8 @@ import ntaylor as nt
 from ntaylor import finite_differences as fd
 
 # --- weights ------------------------------------------------------------------------------------------
+
+F = Fraction
 
 # B. Fornberg, Math. Comp. 51 (1988), tables 1 and 3, as printed there: central, and one-sided at a grid point.
 CENTRAL = {

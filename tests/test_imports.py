@@ -38,7 +38,7 @@ FLOORS = {
     7: ["differentiate", "fifty_digits"],
     8: ["pointwise", "checking", "cases", "pushing", "terms", "workloads"],
     9: ["verification", "constraints", "plans", "references", "ratios"],
-    10: ["estimates"],
+    10: ["estimates", "stencils"],
     11: ["operators"],
     12: ["calculus", "problems"],
     13: ["least_squares", "plots", "high_dimensional_tasks", "contests"],
