@@ -144,9 +144,8 @@ def tables(content: dict) -> str:
     for row in content["two"]:
         cells = [row[str(p)] for p in ACCURACIES]
         texts = [f"{c['points']}, {power(c['step'])}, {c['error']:.0e} ({c['model']:.0e})" for c in cells]
-        lines.append(
-            f"| {row['operator']} | {' | '.join(texts)} | {f'{row['exact_engine']:.0e}' if row['exact_engine'] else '0'} |"
-        )
+        exact = "0" if row["exact_engine"] == 0 else f"{row['exact_engine']:.0e}"
+        lines.append(f"| {row['operator']} | {' | '.join(texts)} | {exact} |")
     made = ", ".join(f"{k} {v}" for k, v in content["made_with"].items())
     return "\n".join([*lines, "", f"Made by `python benchmarks/finite_differences.py` with: {made}."])
 

@@ -417,8 +417,6 @@ def test_forward_differences_stay_on_their_side():
 
 @pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 5, 3), (0, 3)])
 def test_batches(xp, shape):
-    if xp.name == "dask" and 0 in shape:
-        pytest.skip("Dask has no chunks of nothing")
     x = np.random.default_rng(1).uniform(-1, 1, shape)
     values = xp.numpy(laplacian()(wave, xp.array(x), method="fd", accuracy=6))
     assert values.shape == shape[:-1]
@@ -473,8 +471,6 @@ def test_coefficients_that_are_functions_of_x(xp):
 
 
 def test_a_matrix_that_is_a_function_of_x_need_not_be_positive(xp):
-    if xp.name == "dask":
-        pytest.skip("Dask does not stack what is of unknown chunks")
     calls = []
 
     def matrix(x):
@@ -531,8 +527,6 @@ def residual(net, x, **how):
 
 def test_gradients_by_parameters(xp):
     """On every library, those of the loss of exact derivatives (here of NumPy's), to the differences' own error."""
-    if xp.name == "dask":
-        pytest.skip("gradients of Dask's networks are tested elsewhere")
 
     def loss(parameters, net, x, **how):
         squares = residual(net.replace(parameters), x, **how) ** 2
