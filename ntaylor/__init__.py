@@ -1,6 +1,6 @@
 """All derivatives of a network, or of an array function, up to order n in one forward pass."""
 
-from ntaylor import activations, fields, jets, operators
+from ntaylor import activations, fields, finite_differences, jets, operators
 from ntaylor.calculus import (
     biharmonic,
     curl,
@@ -31,6 +31,7 @@ __all__ = [
     "derivatives",
     "divergence",
     "fields",
+    "finite_differences",
     "gradient",
     "hessian",
     "hessian_product",
