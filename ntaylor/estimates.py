@@ -63,9 +63,9 @@ def estimate(
             run.exact(plan)
     else:
         steps = [s for s in plan.steps if s.count(dimension) > samples]
-        few = tuple(s for s in plan.steps if s.count(dimension) <= samples)
-        if few or plan.values:
-            run.exact(Plan(dimension, 1, plan.values, few))
+        few = tuple(s.count(dimension) <= samples for s in plan.steps)
+        if any(few) or plan.values:
+            run.exact(plan.part(few))
         for step in steps:
             run.step(step, kind)
     return run.result()

@@ -7,9 +7,11 @@ push along all their directions. That a step is exact, collapsed or compressed i
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, of_integers
 from ntaylor.linear_forms import Direction, Monomial
 from ntaylor.namespace import array_namespace, broadcast_shapes, device, hides_values, is_array
+from ntaylor.passes import Wanted, one_pass
 from ntaylor.power_sums import condition, power_sum
 from ntaylor.terms import Factor, Form, Term, Terms, expanded
 
@@ -67,6 +70,10 @@ class Step:
         return of_integers(self.integers, x.shape[-1]), None
 
 
+Taken = tuple[bool, ...]
+"""Some of a plan's steps."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How operators are computed: printed, it says so in plain words."""
@@ -76,6 +83,13 @@ class Plan:
     values: tuple[tuple[int, tuple[Factor, ...], Fraction], ...]
     """Multiples of f itself: output, factors, number."""
     steps: tuple[Step, ...]
+    passes: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Of a network several steps are one pass; made when first wanted, as plans of some of the steps are."""
+
+    def part(self, kept: Taken) -> Plan:
+        """With those steps alone; the same plan at every call."""
+        _prepare_part(self, kept)
+        return self.passes[kept]  # type: ignore[no-any-return]
 
     @property
     def order(self) -> int:
@@ -247,7 +261,16 @@ def apply(
         value = result if not share.factors else factor_value(share.factors, x, result) * result
         totals[share.output] = value if totals[share.output] is None else totals[share.output] + value
 
-    for step in plan.steps:
+    taken = _taken(plan, f, x, method, max_directions)
+    done = () if not any(taken) else _in_one_pass(plan, taken, f, x, method != "plain")
+    if done is None:
+        taken = (False,) * len(plan.steps)
+    elif done:
+        primal, found = done
+        for (output, factors), result in zip(_results(plan, taken), found, strict=True):
+            if result is not None:
+                add(Sum(output, 0, factors, ()), result)
+    for step in itertools.compress(plan.steps, map(operator.not_, taken)):
         directions, signs = step.at(x)
         tops = [s for s in step.sums if s.degree == step.order]
         lower = [s for s in step.sums if s.degree < step.order]
@@ -265,13 +288,68 @@ def apply(
             step_sums, order = list(step.sums), step.order
         if step_sums:
             primal = _push_and_sum(f, x, directions, signs, order, step_sums, method, max_directions, add)
-    for output, factors, number in plan.values:
+    for output, factors, number in () if any(taken) else plan.values:
         primal = f(x) if primal is None else primal
         add(Sum(output, 0, factors, ()), primal * float(number))
     if any(t is None for t in totals):
         primal = f(x) if primal is None else primal
         totals = [primal * 0 if t is None else t for t in totals]
     return totals
+
+
+def _taken(plan: Plan, f: Any, x: Array, method: str, max_directions: int | None) -> Taken:
+    """Of a network, the steps of known directions that are not compressed, the small ones first, up to a size."""
+    left = 0 if max_directions is not None or x.shape[-1] > pushing.WRITTEN_OUT else pushing.MOST - 1
+    by_size = sorted((len(s.integers) * s.order, i) for i, s in enumerate(plan.steps) if s.integers)
+    taken = [False] * len(plan.steps)
+    for cost, i in by_size:
+        if cost <= left:
+            step = plan.steps[i]
+            directions, _ = step.at(x)
+            tops = [s for s in step.sums if s.degree == step.order]
+            taken[i] = not _is_compressed(step, tops, f, x, directions, method)
+            left -= cost if taken[i] else 0
+    return tuple(taken)
+
+
+def _results(plan: Plan, taken: Taken) -> list[tuple[int, tuple[Factor, ...]]]:
+    """(output, factors) of every result of the pass."""
+    sums = [s for step in itertools.compress(plan.steps, taken) for s in step.sums]
+    return list(dict.fromkeys([*((s.output, s.factors) for s in sums), *((o, f) for o, f, _ in plan.values)]))
+
+
+def _in_one_pass(plan: Plan, taken: Taken, f: Any, x: Array, collapse: bool) -> tuple[Array, list[Array | None]] | None:
+    _prepare_pass(plan, taken, collapse)
+    one = plan.passes[taken, collapse]
+    found = pushing.fanned(f, x, one.directions, one.fan)
+    return None if found is None else (found[0], one.combined(found))
+
+
+def _prepare_pass(plan: Plan, taken: Taken, collapse: bool) -> bool:
+    """Make the pass that is looked up next."""
+    if (taken, collapse) not in plan.passes:
+        results = {result: i for i, result in enumerate(_results(plan, taken))}
+        wanted = [
+            Wanted(results[s.output, s.factors], s.degree, tuple((v, w) for v, w in pairs if w))
+            for step in itertools.compress(plan.steps, taken)
+            for s in step.sums
+            for pairs in [zip(step.integers, s.weights, strict=True)]
+        ]
+        wanted += [Wanted(results[output, factors], 0, (((), number),)) for output, factors, number in plan.values]
+        plan.passes[taken, collapse] = one_pass(wanted, len(results), plan.dimension, collapse)
+    return True
+
+
+def _prepare_part(plan: Plan, kept: Taken) -> bool:
+    if kept not in plan.passes:
+        steps = tuple(itertools.compress(plan.steps, kept))
+        plan.passes[kept] = Plan(plan.dimension, plan.outputs, plan.values, steps)
+    return True
+
+
+# Fractions are not for torch.compile to follow.
+_prepare_pass._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_prepare_part._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _is_compressed(step: Step, tops: Sequence[Sum], f: Any, x: Array, directions: Directions, method: str) -> bool:
