@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy
 
 from ntaylor import pushing
+from ntaylor.applying import apply, factor_value, scaled
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, Draws, Fields, Rows
 from ntaylor.namespace import array_namespace, device, hides_values
-from ntaylor.plans import Plan, Step, Sum, apply, factor_value, scaled
+from ntaylor.plans import Plan, Step, Sum
 from ntaylor.terms import Term, Terms
 
 __all__ = ["KINDS", "VECTORS", "Estimate", "estimate", "split"]

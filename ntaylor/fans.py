@@ -91,7 +91,7 @@ def spread(order: Order, cotangent: Coefficients) -> list[Coefficients]:
     if not isinstance(order, Fan):
         return [cotangent]
     count = len(cotangent)
-    found = [[None, *(cotangent[i] if i < count else None for i in own)] for own in _places(order)]
+    found: list[Any] = [[None, *(cotangent[i] if i < count else None for i in own)] for own in _places(order)]
     found[0][0] = cotangent[0]
     for top, (_, factor), of_direction in _joined(order, found):
         of_direction.append(_times(cotangent[top], factor) if top < count else None)

@@ -1,6 +1,6 @@
 """Sums of directional derivatives of several orders as one pass: a fan of directions, and what is made of its results.
 
-Floor 8: knows directions and weights, not which operator they are of, nor how a fan is pushed. A direction goes to the
+Floor 7: knows directions and weights, not which operator they are of, nor how a fan is pushed. A direction goes to the
 highest order that is wanted of it, and no further; where a top coefficient is wanted in one sum only, it is carried as
 that sum.
 """

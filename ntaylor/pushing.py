@@ -24,7 +24,7 @@ from ntaylor.linalg_transposes import gram_root
 from ntaylor.namespace import check_same_dtype, check_same_kind, device, hides_values
 from ntaylor.networks import is_network
 
-__all__ = ["MOST", "WRITTEN_OUT", "along", "fanned", "jet_along", "quadratic", "width_of_compression"]
+__all__ = ["MOST", "WRITTEN_OUT", "along", "fanned", "jet_along", "quadratic", "takes_fans", "width_of_compression"]
 
 Array = Any
 
@@ -91,6 +91,11 @@ def fanned(f: Any, x: Array, directions: Directions, fan: Fan) -> list[Any] | No
     v = network.propagate(u, fan)
     found = list(unwrapped_namespace([v.array]).unstack(v.array)) if isinstance(v, Block) else list(v)
     return found + [None] * (size(fan) - len(found))
+
+
+def takes_fans(f: Any, x: Array) -> bool:
+    """Whether :func:`fanned` gives coefficients of f at x."""
+    return _network(getattr(f, "compresses", f), x) is not None
 
 
 def _network(f: Any, x: Array) -> Any:

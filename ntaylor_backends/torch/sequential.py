@@ -15,6 +15,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
+from ntaylor.fans import Order
 from ntaylor.layers import Activate, Coefficients, Dense, Gradients, Layer, Pullback
 from ntaylor.networks import MLP
 from ntaylor_backends.torch.kernel_choice import are_plain
@@ -33,7 +34,7 @@ class Linear(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Linear,)
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
         v, pullback = Dense(weight.T, bias).push(u, order)
 
