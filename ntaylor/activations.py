@@ -41,6 +41,7 @@ from ntaylor.array_object import unwrapped_namespace
 from ntaylor.blocks import Block, arrays_in
 from ntaylor.dispatch import adapter_for
 from ntaylor.faa_di_bruno import tower
+from ntaylor.fans import Order, gathered, highest, lengths, merged, opened_out, orders_of, spread
 from ntaylor.namespace import any_true, broadcast_shapes, is_array, is_complex, near_names, sum_to_shape
 from ntaylor.series import Series, add, correlate, solve
 
@@ -114,7 +115,7 @@ class Activation:
     def push(
         self,
         u: Sequence[Array | None],
-        order: int,
+        order: Order,
         parameters: Mapping[str, Array],
         *,
         differentiable: int | None = None,
@@ -125,14 +126,16 @@ class Activation:
         ``differentiable``, which is ``order`` unless given. Errors are those of :meth:`pair`.
         """
         arrays = (*arrays_in(u), *parameters.values())
-        self._check_argument(u[0], unwrapped_namespace(arrays), order if differentiable is None else differentiable)
+        self._check_argument(
+            u[0], unwrapped_namespace(arrays), highest(order) if differentiable is None else differentiable
+        )
         activate = adapter_for(*arrays).activate
         if activate is None:
             return self.closed_form(u, order, parameters)
         return activate(self, u, order, parameters)  # type: ignore[no-any-return]
 
     def closed_form(
-        self, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
+        self, u: Sequence[Array | None], order: Order, parameters: Mapping[str, Array]
     ) -> tuple[Sequence[Array | None], Pullback]:
         """Coefficients 0..order of f(u), and the pullback: one correlation with w, equation (3.2).
 
@@ -141,8 +144,8 @@ class Activation:
         those of the parameters are summed over the features only.
         """
         xp = unwrapped_namespace((*arrays_in(u), *parameters.values()))
-        series, w, partials = self.pair_unchecked(Series(u), xp, order, parameters)
-        v = of_all_points(series.truncated(order), u, xp)
+        found = self.pairs(u, xp, order, parameters)
+        v = of_all_points(merged(order, [v for v, _, _ in found]), u, xp)
 
         def of_parameter(name: str, cotangent: Sequence[Array | None], per_sample: bool) -> Array:
             parameter = parameters[name]
@@ -150,31 +153,43 @@ class Activation:
             total = None
             for group in [list(cotangent)] if per_sample else of_one_shape(cotangent):
                 of_group = None
-                for k, c in enumerate(group):
-                    if c is not None and partials[name][k] is not None:
-                        of_group = add(of_group, c * partials[name][k])
+                for of_direction, (_, _, partials) in zip(spread(order, group), found, strict=True):
+                    for k, c in enumerate(of_direction):
+                        if c is not None and partials[name][k] is not None:
+                            of_group = add(of_group, c * partials[name][k])
                 if of_group is not None:
                     total = add(total, of_group if per_sample else sum_to_shape(of_group, shape))
             if total is None:
                 return parameter * 0
             return xp.sum(total, axis=-1) if per_sample and not shape else total
 
+        def correlated(cotangent: Sequence[Array | None]) -> list[Array | None]:
+            parts = zip(spread(order, cotangent), found, lengths(order, len(u)), strict=True)
+            return gathered(order, [correlate(part, w, count) for part, (_, w, _), count in parts], len(u))
+
         def pullback(
             cotangent: Sequence[Array | None], per_sample: bool = False
         ) -> tuple[list[Array | None], dict[str, Array]]:
             for name in parameters:
-                self.partial_of(name, partials)
+                self.partial_of(name, found[0][2])
             if per_sample:
-                of_u = correlate(cotangent, w, len(u))
+                of_u = correlated(cotangent)
             else:
                 of_u = [None] * len(u)
                 for group in of_one_shape(cotangent):
-                    for j, (c, x) in enumerate(zip(correlate(group, w, len(u)), u, strict=True)):
+                    for j, (c, x) in enumerate(zip(correlated(group), u, strict=True)):
                         if c is not None and x is not None:
                             of_u[j] = add(of_u[j], sum_to_shape(c, x.shape))
             return of_u, {name: of_parameter(name, cotangent, per_sample) for name in parameters}
 
         return v, pullback
+
+    def pairs(
+        self, u: Sequence[Array | None], xp: Any, order: Order, parameters: Mapping[str, Array]
+    ) -> list[tuple[Series, Series, dict[str, Series]]]:
+        """As :meth:`pair_unchecked`, of every direction of a fan; of a number, of the one."""
+        parts = zip(opened_out(order, u), orders_of(order), strict=True)
+        return [self.pair_unchecked(Series(part), xp, n, parameters) for part, n in parts]
 
     def partial_of(self, name: str, partials: Mapping[str, Series]) -> Series:
         """The series of ∂f(u)/∂name among those that the rule gave; TypeError where it gave none."""

@@ -12,6 +12,7 @@ from copy import copy
 from typing import Any
 
 from ntaylor.bundles import collapsed
+from ntaylor.fans import Order, merged, opened_out
 from ntaylor.layers import Coefficients, Gradients, Layer, Pullback, correlated, leading_axes, settled, summed
 from ntaylor.series import Series
 
@@ -67,7 +68,7 @@ class Chain(_Composite):
         """The layers, the input's first."""
         return tuple(self.parts.values())
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         pullbacks = []
         for layer in self.layers:
             v, layer_pullback = layer.push(u, order)
@@ -87,7 +88,7 @@ class Chain(_Composite):
 class Skip(Chain):
     """u + layers(u)."""
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         inner, inner_pullback = super().push(u, order)
         if inner[0].shape[-1] != u[0].shape[-1]:
             widths = f"{u[0].shape[-1]} features to {inner[0].shape[-1]}"
@@ -105,7 +106,7 @@ class Skip(Chain):
 class Odd(Chain):
     """layers(u) − layers(−u): odd in its input whatever the layers are."""
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         plus, plus_pullback = super().push(u, order)
         minus, minus_pullback = super().push(_negated(u), order)
 
@@ -132,19 +133,21 @@ class Gated(_Composite):
         super().__init__({"first": first, "second": second, **{str(i): h for i, h in enumerate(hidden)}})
         self.width_in = first.width_in
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         first, second, *hidden = self.parts.values()
         p, p_pullback = first.push(u, order)
         q, q_pullback = second.push(u, order)
-        difference = Series(q) - Series(p)
-        apart = difference.truncated(order)
+        of_p = _series(order, p)
+        difference = [b - a for a, b in zip(of_p, _series(order, q), strict=True)]
+        apart = summed(q, _negated(p))
         state, gates, pullbacks = u, [], []
         for layer in hidden:
             gate, layer_pullback = layer.push(state, order)
-            gates.append(Series(gate))
+            gates.append((gate, _series(order, gate)))
             pullbacks.append(layer_pullback)
             # (1 − Z)⊙P + Z⊙Q = P + Z⊙(Q − P): one product.
-            state = (Series(p) + gates[-1] * difference).truncated(order)
+            products = [z * d for z, d in zip(gates[-1][1], difference, strict=True)]
+            state = summed(p, merged(order, products))
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             lead = leading_axes(cotangent, state, per_sample)
@@ -153,17 +156,23 @@ class Gated(_Composite):
             difference_bar: Coefficients = []
             for i in reversed(range(len(pullbacks))):
                 p_bar = summed(p_bar, settled(cotangent, p, lead))
-                difference_bar = summed(difference_bar, correlated(cotangent, gates[i], apart, lead))
-                gate_bar = correlated(cotangent, difference, gates[i].truncated(order), lead)
+                gate, of_gate = gates[i]
+                difference_bar = summed(difference_bar, correlated(cotangent, of_gate, apart, lead, order))
+                gate_bar = correlated(cotangent, difference, gate, lead, order)
                 cotangent, of_layer = pullbacks[i](gate_bar, per_sample)
                 gradients |= _prefixed(str(i), of_layer)
-            of_p = summed(p_bar, settled(_negated(difference_bar), p, lead))
-            u_bar, of_first = p_pullback(of_p, per_sample)
+            through_p = summed(p_bar, settled(_negated(difference_bar), p, lead))
+            u_bar, of_first = p_pullback(through_p, per_sample)
             through_q, of_second = q_pullback(settled(difference_bar, q, lead), per_sample)
             gradients |= _prefixed("first", of_first) | _prefixed("second", of_second)
             return summed(summed(cotangent, u_bar), through_q), gradients
 
         return state, pullback
+
+
+def _series(order: Order, u: Coefficients) -> list[Series]:
+    """That of every direction."""
+    return [Series(part) for part in opened_out(order, u)]
 
 
 class Sum(_Composite):
@@ -173,7 +182,7 @@ class Sum(_Composite):
         super().__init__({str(i): layer for i, layer in enumerate(layers)})
         self.width_in = next((w for layer in layers if (w := layer.width_in) is not None), None)
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         v: Coefficients = []
         terms = []
         for layer in self.parts.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
+from itertools import zip_longest
 from typing import Any
 
 from ntaylor import pushing
@@ -16,8 +17,10 @@ from ntaylor.array_object import ArrayObject, new_level
 from ntaylor.bundles import Bundle, Family
 from ntaylor.differentiate import pushed
 from ntaylor.directions import Coordinates, Directions, Fields, Itself
+from ntaylor.fans import Fan, highest, merged, opened_out, size
 from ntaylor.jets import Jet
 from ntaylor.namespace import array_namespace, describe, device, hides_values
+from ntaylor.series import Series, add
 
 __all__ = ["HardConstraint", "Radial"]
 
@@ -115,6 +118,39 @@ class HardConstraint:
 
         product = of(self.factor) * of(self.network)
         return product if self.term is None else product + of(self.term)  # type: ignore[no-any-return]
+
+    def fanned(self, x: Array, directions: Directions, fan: Fan) -> list[Any] | None:
+        """See :func:`ntaylor.pushing.fanned`: Leibniz' rule along every direction, (2.1)."""
+        of_network = pushing.fanned(self.network, x, directions, fan)
+        if of_network is None:
+            return None
+        product = merged(
+            fan,
+            [
+                a * b
+                for a, b in zip(
+                    self._series(self.factor, x, directions, fan), map(Series, opened_out(fan, of_network)), strict=True
+                )
+            ],
+        )
+        product += [None] * (size(fan) - len(product))
+        if self.term is None:
+            return product
+        term = merged(fan, self._series(self.term, x, directions, fan))
+        zero = product[0] * 0  # of all outputs, where the term has one
+        return [c if t is None else add(zero if c is None else c, t) for c, t in zip_longest(product, term)]
+
+    @staticmethod
+    def _series(f: Any, x: Array, directions: Directions, fan: Fan) -> list[Series]:
+        """That of a factor or a term along every direction."""
+        family = Family(directions.count, new_level())
+        jet = pushing.jet_along(f, x, directions, family, highest(fan))
+
+        def along(r: int, order: int) -> Series:
+            above = (jet._coefficient(k) for k in range(1, order + 1))
+            return Series([jet.primal, *(c.array[r, ...] if isinstance(c, Bundle) else c for c in above)])
+
+        return [along(r, order) for r, order in enumerate(fan.orders)]
 
     def quadratic(
         self, x: Array, directions: Directions, weights: Any, max_directions: int | None = None

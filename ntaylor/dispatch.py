@@ -111,6 +111,9 @@ class Adapter:
     propagate: Callable[..., Any] | None = None
     """(network, coefficients, order) -> coefficients of the network's output."""
 
+    network: Callable[..., Any] | None = None
+    """(f, x) -> the :class:`ntaylor.MLP` that a function of this library's own kind is at x, or None."""
+
     push_network: Callable[..., Any] | None = None
     """(network, coefficients, order, plain) -> what plain(coefficients, order), its own push, gives; faster."""
 

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy
 
 from ntaylor import pushing
+from ntaylor.applying import apply, factor_value, scaled
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, Draws, Fields, Rows
 from ntaylor.namespace import array_namespace, device, hides_values
-from ntaylor.plans import Plan, Step, Sum, apply, factor_value, scaled
+from ntaylor.plans import Plan, Step, Sum
 from ntaylor.terms import Term, Terms
 
 __all__ = ["KINDS", "VECTORS", "Estimate", "estimate", "split"]
@@ -63,9 +64,9 @@ def estimate(
             run.exact(plan)
     else:
         steps = [s for s in plan.steps if s.count(dimension) > samples]
-        few = tuple(s for s in plan.steps if s.count(dimension) <= samples)
-        if few or plan.values:
-            run.exact(Plan(dimension, 1, plan.values, few))
+        few = tuple(s.count(dimension) <= samples for s in plan.steps)
+        if any(few) or plan.values:
+            run.exact(plan.part(few))
         for step in steps:
             run.step(step, kind)
     return run.result()

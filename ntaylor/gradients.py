@@ -29,6 +29,7 @@ from ntaylor.array_object import (
 from ntaylor.blocks import opened
 from ntaylor.composed import COMPOSED
 from ntaylor.dispatch import Adapter, serve
+from ntaylor.fans import Order, highest, size
 from ntaylor.linalg_rules import EighResult, QRResult, SlogdetResult, check_reduced
 from ntaylor.linalg_transposes import eigh_transposed, qr_transposed
 from ntaylor.namespace import MissingRule, any_true, as_floating, did_you_mean, is_array, is_complex
@@ -301,16 +302,16 @@ def map_leaves(function: Callable[[Any], Any], tree: Any, *, any_leaf: bool = Fa
 
 
 def activate(
-    activation: activations.Activation, u: Sequence[Any], order: int, parameters: Mapping[str, Any]
+    activation: activations.Activation, u: Sequence[Any], order: Order, parameters: Mapping[str, Any]
 ) -> tuple[list[Any], activations.Pullback]:
     """f along the coefficients ``u`` as one node: the pair rule forward, its correlation back."""
-    if not u or len(u) > order + 1:
+    if not u or len(u) > size(order):
         raise TypeError(f"{activation.name} takes one array and nothing else, got {len(u)}")
     level = _top_level([*u, *parameters.values()])
     values = [_value(c, level) for c in u]
     named = {name: _value(p, level) for name, p in parameters.items()}
     # A gradient takes one derivative more than the coefficients that go forward.
-    v, activation_pullback = activation.push(values, order, named, differentiable=order + 1)
+    v, activation_pullback = activation.push(values, order, named, differentiable=highest(order) + 1)
 
     def pullback(cotangent: Sequence[Array | None]) -> list[Array | None]:
         of_u, gradients = activation_pullback(cotangent)
@@ -323,7 +324,7 @@ def activate(
     return record(v, [*u, *parameters.values()], pullback, level), pullback_on_variables
 
 
-def propagate(network: Any, u: Sequence[Any], order: int) -> Sequence[Any]:
+def propagate(network: Any, u: Sequence[Any], order: Order) -> Sequence[Any]:
     """A whole network as one node, with the adjoint that its layers give."""
     names = list(network.parameters)
     parameters = [network.parameters[name] for name in names]

@@ -25,6 +25,7 @@ from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.blocks import Block, Coefficients, arrays_in, mapped_all
 from ntaylor.dispatch import adapter_for
+from ntaylor.fans import Order, gathered, lengths, merged, opened_out, spread
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.series import Series, add, correlate, sin_cos
 
@@ -67,7 +68,7 @@ class Layer:
     """Features expected; ``None`` takes any number."""
     _itself: object = None
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         """Taylor coefficients v_0..v_n of the output from those of the input, and the pullback.
 
         Parameters
@@ -79,7 +80,7 @@ class Layer:
             share the primal: then v_k is (R, …) too, v_0 has the batch alone, and both are what R separate
             pushes give.
         order:
-            the highest order n wanted.
+            the highest order n wanted; or a fan, of which u and v are the coefficients then.
 
         Returns
         -------
@@ -160,15 +161,19 @@ def leading_axes(cotangent: Coefficients, v: Coefficients, per_sample: bool) -> 
     return next((c.ndim - max(x.ndim, v[0].ndim) for c, x in pairs if c is not None and x is not None), 0)
 
 
-def correlated(cotangent: Coefficients, w: Series, like: Coefficients, lead: int | None = None) -> Coefficients:
-    """The adjoint of the product with w, (3.2), settled to the coefficients ``like``.
+def correlated(
+    cotangent: Coefficients, w: Sequence[Series], like: Coefficients, lead: int | None, order: Order
+) -> Coefficients:
+    """The adjoint of the product with w, a series a direction, (3.2), settled to the coefficients ``like``.
 
     Cotangents of one shape go back together, and are summed over what a coefficient is shared by before they
     meet those of another shape: v̄_0, which directions share, must not be added to each of theirs.
     """
     total: Coefficients = [None] * len(like)
     for group in activations.of_one_shape(cotangent):
-        total = summed(total, settled(correlate(group, w, len(like)), like, lead))
+        parts = zip(spread(order, group), w, lengths(order, len(like)), strict=True)
+        of_each = [correlate(*part) for part in parts]
+        total = summed(total, settled(gathered(order, of_each, len(like)), like, lead))
     return total
 
 
@@ -195,7 +200,7 @@ class Dense(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Dense,)
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
         xp = unwrapped_namespace([*arrays_in(u), weight])
         v = mapped_all(lambda c: _product(xp, c, weight), u)
@@ -278,7 +283,7 @@ class Activate(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Activate, self.activation)
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         parameters = self.parameters
         v, pull = self.activation.push(u, order, parameters)
 
@@ -315,7 +320,7 @@ class Scale(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Scale, _Same(self.shift), _Same(self.factor))
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         factor = self.factor
         v = [None if c is None else (c - self.shift if k == 0 else c) * factor for k, c in enumerate(u)]
 
@@ -342,7 +347,7 @@ class FourierFeatures(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (FourierFeatures, _Same(self.frequencies))
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         xp = unwrapped_namespace([*u, self._weight])
         z = mapped_all(lambda c: _product(xp, c, self._weight), u)
         v, wave_pullback = _push_waves(xp, z, order)
@@ -373,7 +378,7 @@ class Periodic(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Periodic, self.periods)
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         xp = unwrapped_namespace(u)
         factors = [1.0 if p is None else 2 * math.pi / p for p in self.periods]
         indices = sorted(range(len(factors)), key=lambda i: self.periods[i] is None)
@@ -422,16 +427,18 @@ def _side_by_side(xp: Any, left: Coefficients, right: Coefficients) -> Coefficie
     return result
 
 
-def _push_waves(xp: Any, z: Coefficients, order: int) -> tuple[Coefficients, Callable[..., Coefficients]]:
+def _push_waves(xp: Any, z: Coefficients, order: Order) -> tuple[Coefficients, Callable[..., Coefficients]]:
     """[sin z, cos z] along the features, and the pullback through both at once."""
-    sine, cosine = sin_cos(Series(z), xp.sin(z[0]), xp.cos(z[0]))
-    v = _side_by_side(xp, sine.truncated(order), cosine.truncated(order))
+    sin0, cos0 = xp.sin(z[0]), xp.cos(z[0])
+    sines, cosines = zip(*[sin_cos(Series(part), sin0, cos0) for part in opened_out(order, z)], strict=True)
+    v = _side_by_side(xp, merged(order, sines), merged(order, cosines))
     features = z[0].shape[-1]
 
     def pullback(cotangent: Coefficients, per_sample: bool = False) -> Coefficients:
         lead = leading_axes(cotangent, v, per_sample)
         of_sine = [None if c is None else c[..., :features] for c in cotangent]
         of_cosine = [None if c is None else c[..., features:] for c in cotangent]
-        return summed(correlated(of_sine, cosine, z, lead), correlated(of_cosine, -sine, z, lead))
+        through_sine = correlated(of_sine, cosines, z, lead, order)
+        return summed(through_sine, correlated(of_cosine, [-sine for sine in sines], z, lead, order))
 
     return v, pullback

@@ -17,6 +17,7 @@ from ntaylor.array_object import objects_in, unwrapped_namespace
 from ntaylor.blocks import Block, arrays_in, mapped_all
 from ntaylor.composites import Chain, Gated, Odd, Skip
 from ntaylor.dispatch import adapter_for
+from ntaylor.fans import Order
 from ntaylor.jets import Jet
 from ntaylor.layers import Activate, Coefficients, Dense, FourierFeatures, Layer, Periodic, Pullback, Scale
 from ntaylor.namespace import (
@@ -163,12 +164,26 @@ class MLP(Chain):
             raise ValueError(f"the network takes {self.width_in} features in the last axis, x is a {describe(x)}{hint}")
         return x
 
-    def propagate(self, coefficients: Coefficients, order: int) -> Coefficients:
+    @property
+    def is_ours(self) -> bool:
+        """Whether the network and all of its layers are what this library says they are."""
+        if type(self).push is not MLP.push:
+            return False
+        waiting = list(self.parts.values())
+        while waiting:
+            layer = waiting.pop()
+            if not type(layer).__module__.startswith(("ntaylor.", "ntaylor_backends.")):
+                return False
+            waiting += getattr(layer, "parts", {}).values()
+        return True
+
+    def propagate(self, coefficients: Coefficients, order: Order) -> Coefficients:
         """Taylor coefficients of the output, up to ``order``, from those of the input.
 
         The primal has a shape that ``net(x)`` takes. The others broadcast to it, may be absent or ``None``, and may
         have axes in front: with coefficients (R, batch, d), or (R, 1, d), R directions share one primal (batch, d),
-        whose rows are multiplied once. Then the output's primal is (batch, m) and its series (R, batch, m).
+        whose rows are multiplied once. Then the output's primal is (batch, m) and its series (R, batch, m). With a
+        fan for ``order`` they are its coefficients, of the input and of the output.
 
         Raises ValueError for shapes that do not fit, TypeError for libraries or dtypes mixed.
         """
@@ -212,7 +227,7 @@ class MLP(Chain):
         for name, c in series.items():
             _check_fits(x, name, c)
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         push = adapter_for(*arrays_in(u), *self.leaves).push_network
         plain = super().push
         return plain(u, order) if push is None else push(self, u, order, plain)

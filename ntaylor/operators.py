@@ -27,13 +27,14 @@ from typing import Any
 
 import numpy
 
+from ntaylor.applying import METHODS, apply
 from ntaylor.constraints import HardConstraint, Radial
 from ntaylor.directions import draws_for
 from ntaylor.dispatch import adapter_for
 from ntaylor.estimates import KINDS, VECTORS, Estimate, split
 from ntaylor.estimates import estimate as _estimate
 from ntaylor.namespace import as_floating, describe, hides_values, is_array
-from ntaylor.plans import METHODS, Plan, apply, make_plan
+from ntaylor.plans import Plan, make_plan
 from ntaylor.stencils import OperatorStencil, Settings, hashable, prepare, written_out
 from ntaylor.stencils import apply as _apply_stencils
 from ntaylor.terms import Factor, Form, Term, composed, monomials, written

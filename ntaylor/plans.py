@@ -1,33 +1,27 @@
-"""A linear differential operator as a plan, directions × order × weights, and the plan applied.
+"""A linear differential operator as a plan, directions × order × weights.
 
-Floor 9. An operator is a sum of terms; its part of each degree is a polynomial, which ``power_sums`` writes as powers
-of linear forms, that is directional derivatives (``docs/theory.md`` section 9). Those of one order are one step: one
-push along all their directions. That a step is exact, collapsed or compressed is a choice here, not another code.
+Floor 8. An operator is a sum of terms; its part of each degree is a polynomial, which ``power_sums`` writes as powers
+of linear forms, that is directional derivatives (``docs/theory.md`` section 9). Those of one order are one step, for
+one push along all their directions; several steps may be one pass (``passes``).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import numpy
-
-from ntaylor import pushing
-from ntaylor.array_object import unwrapped_namespace
 from ntaylor.directions import Coordinates, Directions, of_integers
 from ntaylor.linear_forms import Direction, Monomial
-from ntaylor.namespace import array_namespace, broadcast_shapes, device, hides_values, is_array
+from ntaylor.passes import Pass, Wanted, one_pass
 from ntaylor.power_sums import condition, power_sum
 from ntaylor.terms import Factor, Form, Term, Terms, expanded
 
-__all__ = ["METHODS", "Plan", "Step", "Sum", "apply", "factor_value", "make_plan", "scaled"]
+__all__ = ["Plan", "Step", "Sum", "Taken", "make_plan"]
 
 Array = Any
-
-METHODS = ("auto", "plain", "collapsed", "compressed")
 
 
 class Sum(NamedTuple):
@@ -67,6 +61,12 @@ class Step:
         return of_integers(self.integers, x.shape[-1]), None
 
 
+Taken = tuple[bool, ...]
+"""Some of a plan's steps."""
+Result = tuple[int, tuple[Factor, ...]]
+"""An output, and the factors of what is added to it."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How operators are computed: printed, it says so in plain words."""
@@ -76,6 +76,18 @@ class Plan:
     values: tuple[tuple[int, tuple[Factor, ...], Fraction], ...]
     """Multiples of f itself: output, factors, number."""
     steps: tuple[Step, ...]
+    passes: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Of a network several steps are one pass; made when first wanted, as plans of some of the steps are."""
+
+    def one_pass(self, taken: Taken, collapse: bool) -> tuple[tuple[Result, ...], Pass]:
+        """Those steps, of known directions, and the multiples of f: what the results of the pass are, and the pass."""
+        _prepare_pass(self, taken, collapse)
+        return self.passes[taken, collapse]  # type: ignore[no-any-return]
+
+    def part(self, kept: Taken) -> Plan:
+        """With those steps alone; the same plan at every call."""
+        _prepare_part(self, kept)
+        return self.passes[kept]  # type: ignore[no-any-return]
 
     @property
     def order(self) -> int:
@@ -231,166 +243,37 @@ def _steps(polynomials: Mapping[tuple[int, tuple[Factor, ...], int], Mapping[Mon
     return steps
 
 
-# --- applying ----------------------------------------------------------------------------------------
+# --- parts of a plan ----------------------------------------------------------------------------------
 
 
-def apply(
-    plan: Plan, f: Callable[..., Any], x: Array, method: str = "auto", max_directions: int | None = None
-) -> list[Array]:
-    """Each operator of the plan, of the shape of f(x). ``x`` is (\\*batch, d)."""
-    primal: Any = None
-    totals: list[Any] = [None] * plan.outputs
-    if method == "compressed":
-        _check_compressible(plan, f, x)
-
-    def add(share: Sum, result: Any) -> None:
-        value = result if not share.factors else factor_value(share.factors, x, result) * result
-        totals[share.output] = value if totals[share.output] is None else totals[share.output] + value
-
-    for step in plan.steps:
-        directions, signs = step.at(x)
-        tops = [s for s in step.sums if s.degree == step.order]
-        lower = [s for s in step.sums if s.degree < step.order]
-        if _is_compressed(step, tops, f, x, directions, method):
-            for top in tops:
-                scale, relative = scaled(top.weights, signs)
-                primal, result = pushing.quadratic(f, x, directions, relative, max_directions)
-                add(top, result * scale)
-            if lower:  # first derivatives, along those directions only that they need
-                kept = [r for r in range(directions.count) if any(s.weights[r] for s in lower)]
-                directions = of_integers([step.integers[r] for r in kept], x.shape[-1])
-                lower = [s._replace(weights=tuple(s.weights[r] for r in kept)) for s in lower]
-            step_sums, order = lower, 1
-        else:
-            step_sums, order = list(step.sums), step.order
-        if step_sums:
-            primal = _push_and_sum(f, x, directions, signs, order, step_sums, method, max_directions, add)
+def _prepare_pass(plan: Plan, taken: Taken, collapse: bool) -> bool:
+    """Make the pass that is looked up next."""
+    if (taken, collapse) in plan.passes:
+        return True
+    steps = list(itertools.compress(plan.steps, taken))
+    results: dict[Result, int] = {}
+    wanted = []
+    # Those of one result, output, degree and factors are one sum, though their directions are of several steps.
+    shares: dict[tuple[Result, int], list[tuple[Direction, Fraction]]] = {}
+    for step in steps:
+        for s in step.sums:
+            pairs = [(v, w) for v, w in zip(step.integers, s.weights, strict=True) if w]
+            shares.setdefault(((s.output, s.factors), s.degree), []).extend(pairs)
     for output, factors, number in plan.values:
-        primal = f(x) if primal is None else primal
-        add(Sum(output, 0, factors, ()), primal * float(number))
-    if any(t is None for t in totals):
-        primal = f(x) if primal is None else primal
-        totals = [primal * 0 if t is None else t for t in totals]
-    return totals
+        shares.setdefault(((output, factors), 0), []).append(((), number))
+    for (result, degree), pairs in shares.items():
+        wanted.append(Wanted(results.setdefault(result, len(results)), degree, tuple(pairs)))
+    plan.passes[taken, collapse] = tuple(results), one_pass(wanted, len(results), plan.dimension, collapse)
+    return True
 
 
-def _is_compressed(step: Step, tops: Sequence[Sum], f: Any, x: Array, directions: Directions, method: str) -> bool:
-    if method in ("plain", "collapsed") or step.order != 2 or not directions.shared:
-        return False
-    if method == "auto" and not hasattr(unwrapped_namespace([x]), "linalg"):  # an extension, which a library may lack
-        return False
-    width = pushing.width_of_compression(f, x)
-    # Of several sums over the same directions each is compressed alone.
-    return width is not None and (directions.count > width * len(tops) or method == "compressed")
+def _prepare_part(plan: Plan, kept: Taken) -> bool:
+    if kept not in plan.passes:
+        steps = tuple(itertools.compress(plan.steps, kept))
+        plan.passes[kept] = Plan(plan.dimension, plan.outputs, plan.values, steps)
+    return True
 
 
-def _check_compressible(plan: Plan, f: Any, x: Array) -> None:
-    if not any(s.order == 2 and not (s.form and s.form.varies) for s in plan.steps):
-        raise ValueError(
-            'method="compressed" is for operators of second order whose directions all points share, this one has no '
-            'such part: pass method="collapsed", or leave it out'
-        )
-    if pushing.width_of_compression(f, x) is None:
-        raise ValueError(
-            'method="compressed" needs an nt.MLP whose first layer is dense, or a HardConstraint of one, and points '
-            f'(batch, d); f is a {type(f).__name__}, x has shape {tuple(x.shape)}: pass "collapsed"'
-        )
-
-
-def scaled(weights: Sequence[Fraction], signs: Sequence[float] | None = None) -> tuple[float, list[float] | None]:
-    """A number, and the weights of every direction relative to it: None if all are 1.
-
-    One weight is that of all, so that a million equal ones are never written out.
-    """
-    if signs is None and len(weights) == 1:
-        return float(weights[0]), None
-    numbers = [float(w) for w in weights]
-    if signs is not None:
-        numbers = [w * s for w, s in zip(numbers * len(signs) if len(numbers) == 1 else numbers, signs, strict=True)]
-    first = next((w for w in numbers if w), 1.0)
-    return (first, None) if all(w == first for w in numbers) else (1.0, numbers)
-
-
-def _push_and_sum(
-    f: Any,
-    x: Array,
-    directions: Directions,
-    signs: Sequence[float] | None,
-    order: int,
-    sums: Sequence[Sum],
-    method: str,
-    max_directions: int | None,
-    add: Callable[[Sum, Any], None],
-) -> Any:
-    xp = unwrapped_namespace([x])
-    count = directions.count
-    tops = [s for s in sums if s.degree == order]
-    collapse = len(tops) == 1 and method != "plain" and count > 1
-    primal = None
-    weighted = [(s, *scaled(s.weights, signs)) for s in sums]
-    size = max_directions or count
-
-    def array(weights: list[float]) -> Array:
-        return xp.asarray(weights, dtype=x.dtype, device=None if hides_values(x) else device(x))
-
-    for start in range(0, count, size):
-        stop = min(start + size, count)
-        part = directions if (start, stop) == (0, count) else directions.part(start, stop)
-        here = [(s, scale, None if every is None else every[start:stop]) for s, scale, every in weighted]
-        weights, total = None, None
-        if collapse:
-            of_top = next(relative for s, _, relative in here if s is tops[0])
-            weights = None if of_top is None else array(of_top)
-            total = float(stop - start) if of_top is None else sum(of_top)
-        c = pushing.along(f, x, part, order, weights, total)
-        primal = c[0]
-        for s, scale, relative in here:
-            found = c[s.degree]
-            if found is None:
-                continue
-            if not (collapse and s is tops[0]):
-                if relative is not None:
-                    found = found * xp.reshape(array(relative), (-1, *(1,) * (found.ndim - 1)))
-                found = xp.sum(found, axis=0)
-            add(s, found * (scale * math.factorial(s.degree)))
-    return primal
-
-
-def factor_value(factors: Sequence[Factor], x: Array, like: Array) -> Any:
-    """The product of the factors at x, to multiply by ``like``, which is of f's shape."""
-    product: Any = 1.0
-    for function, monomial in factors:
-        value = function(x)
-        if not is_array(value):
-            if isinstance(value, bool) or not isinstance(value, (int, float, complex)):
-                raise TypeError(
-                    f"a function that an operator is multiplied by must return an array or a number, it returned a "
-                    f"{type(value).__name__}"
-                )
-            value = 0.0 if monomial else value  # a constant
-        elif monomial:
-            (value,) = apply(make_plan([{Term(monomial): Fraction(1)}], x.shape[-1]), function, x)
-        product = product * _beside(value, x, like)
-    return product
-
-
-def _beside(value: Any, x: Array, like: Array) -> Any:
-    """A factor's value, to multiply ``like``: (\\*batch,), (\\*batch, 1), of like's shape or a number."""
-    if not is_array(value):
-        return value
-    shape, batch, whole = tuple(value.shape), tuple(x.shape[:-1]), tuple(like.shape)
-    if not shape:
-        # A NumPy number would decide the dtype of a product.
-        return value.item() if isinstance(value, numpy.generic) else value
-    if shape in ((*batch, 1), batch):  # one number a point, whatever f has a point
-        return array_namespace(value).reshape(value, (*batch, *(1,) * (len(whole) - len(batch))))
-    try:
-        fits = broadcast_shapes(shape, whole) == whole
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"a function that an operator is multiplied by returned shape {shape}, f(x) has shape {whole}: it must "
-            f"return one number a point, shape {batch} or {(*batch, 1)}, or broadcast to f(x)"
-        )
-    return value
+# Fractions are not for torch.compile to follow.
+_prepare_pass._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_prepare_part._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """A rule recorded once, for one order, as straight-line code on scalars.
 
-Floor 2. A pair rule is run on :class:`Scalar`s, which remember what is done to them; what comes out is a
+Floor 3. A pair rule is run on :class:`Scalar`s, which remember what is done to them; what comes out is a
 :class:`Program`, a list of operations each of which has one value. Kernels are printed from it, one line an
 operation, so that the mathematics of a kernel is that of ``pair_rules`` and ``series`` and is stated there alone:
 the adjoint's is equation (3.2), by :func:`ntaylor.series.correlate`.
@@ -15,11 +15,12 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
+from ntaylor.fans import Order, gathered, lengths, merged, opened_out, spread
 from ntaylor.namespace import Library, know, special
-from ntaylor.series import Series, correlate
+from ntaylor.series import Series, add, correlate
 
 __all__ = [
     "Constant",
@@ -350,8 +351,16 @@ def evaluate(program: Program, xp: Any, inputs: Mapping[str, Any]) -> list[Any]:
 _PYTHON = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "negative": "neg"}
 
 
-def forward(rule: Rule, wanted: Sequence[int], present: Sequence[bool], parameters: Sequence[str]) -> Program:
+def forward(
+    rule: Rule,
+    wanted: Sequence[int],
+    present: Sequence[bool],
+    parameters: Sequence[str],
+    order: Order | None = None,
+) -> Program:
     """The coefficients v_k of f(u) with k in ``wanted``, from those u_k that are ``present`` and the parameters.
+
+    With a fan for ``order``, k counts the coefficients of all its directions.
 
     Inputs are ``u0``, …, without those that are absent, and ``parameter <name>``; outputs are in the order of
     ``wanted``, ``None`` where v_k is a structural zero.
@@ -359,8 +368,9 @@ def forward(rule: Rule, wanted: Sequence[int], present: Sequence[bool], paramete
 
     def values(*scalars: Scalar) -> list[Any]:
         u, named, _ = _arguments(scalars, present, parameters, ())
-        v, _, _ = rule(u, SCALARS, named)
-        return [v[k] for k in wanted]
+        of_all = max(wanted) if order is None else order
+        v = merged(of_all, [v for v, _, _ in _found(rule, of_all, u, named)])
+        return [v[k] if k < len(v) else None for k in wanted]
 
     return record(values, names_of_inputs(present, parameters))
 
@@ -371,6 +381,7 @@ def adjoint(
     parameters: Sequence[str],
     cotangents: Sequence[bool],
     known: Sequence[bool] = (),
+    order: Order | None = None,
 ) -> Program:
     """ū_j of those u_j that are present, then the parameters' cotangents, from u, the parameters and v̄_k.
 
@@ -383,17 +394,28 @@ def adjoint(
 
     def values(*scalars: Scalar) -> list[Any]:
         u, named, given = _arguments(scalars[: len(names)], present, parameters, cotangents)
-        v, w, partials = rule(u, SCALARS, named)
+        of_all = max(len(cotangents), len(known)) - 1 if order is None else order
+        found = _found(rule, of_all, u, named)
+        v = merged(of_all, [v for v, _, _ in found]) if of_v else []
         for k, scalar in zip(of_v, scalars[len(names) :], strict=True):
             scalar.recording.stands_for(scalar, v[k])
-        found = correlate(given, w, len(present))
-        of_u = [found[j] for j, there in enumerate(present) if there]
-        if missing := [name for name in parameters if name not in partials]:
+        if missing := [name for name in parameters if name not in found[0][2]]:
             raise NotRecordableError(f"the rule gives no partial for {missing}")
+        parts = list(zip(spread(of_all, given), found, lengths(of_all, len(present)), strict=True))
+        of_u = gathered(of_all, [correlate(part, w, count) for part, (_, w, _), count in parts], len(present))
         # Σ_k v̄_k ∂v_k/∂parameter is the correlation's first.
-        return of_u + [correlate(given, partials[name], 1)[0] for name in parameters]
+        of_parameters = [
+            reduce(add, [correlate(part, partials[name], 1)[0] for part, (_, _, partials), _ in parts])
+            for name in parameters
+        ]
+        return [c for c, there in zip(of_u, present, strict=True) if there] + of_parameters
 
     return record(values, [*names, *of_v.values()])
+
+
+def _found(rule: Rule, order: Order, u: Sequence[Scalar | None], named: Mapping[str, Scalar]) -> list[Any]:
+    """(v, w, partials) of every direction."""
+    return [rule(Series(part), SCALARS, named) for part in opened_out(order, u)]
 
 
 def names_of_inputs(present: Sequence[bool], parameters: Sequence[str], cotangents: Sequence[bool] = ()) -> list[str]:
@@ -405,8 +427,8 @@ def names_of_inputs(present: Sequence[bool], parameters: Sequence[str], cotangen
 
 def _arguments(
     scalars: Sequence[Scalar], present: Sequence[bool], parameters: Sequence[str], cotangents: Sequence[bool]
-) -> tuple[Series, Mapping[str, Scalar], list[Scalar | None]]:
+) -> tuple[list[Scalar | None], Mapping[str, Scalar], list[Scalar | None]]:
     left = iter(scalars)
-    u = Series([next(left) if there else None for there in present])
+    u = [next(left) if there else None for there in present]
     named = {name: next(left) for name in parameters}
     return u, named, [next(left) if there else None for there in cotangents]

@@ -9,20 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ntaylor.array_object import new_level, unwrapped_namespace
+from ntaylor.array_object import ArrayObject, new_level, unwrapped_namespace
+from ntaylor.blocks import Block
 from ntaylor.bundles import Bundle, Family, Total
 from ntaylor.composites import Chain
 from ntaylor.differentiate import pushed
 from ntaylor.directions import Directions
+from ntaylor.dispatch import adapter_for
+from ntaylor.fans import Fan, size
+from ntaylor.gradients import Variable
 from ntaylor.jets import Jet
 from ntaylor.layers import Dense, Scale
 from ntaylor.linalg_transposes import gram_root
 from ntaylor.namespace import check_same_dtype, check_same_kind, device, hides_values
 from ntaylor.networks import is_network
 
-__all__ = ["along", "jet_along", "quadratic", "width_of_compression"]
+__all__ = ["MOST", "WRITTEN_OUT", "along", "fanned", "jet_along", "quadratic", "takes_fans", "width_of_compression"]
 
 Array = Any
+
+MOST = 32
+"""Coefficients of a fan. Its activations are straight-line code for all of them; more are better an array's loop."""
+
+WRITTEN_OUT = 128
+"""Up to so many coordinates the directions of a fan are made into vectors."""
 
 
 def along(
@@ -33,6 +43,11 @@ def along(
     Coefficient 0 is f(x); those above are (R, \\*f(x).shape), ``None`` where structurally zero. With ``total`` given,
     Σ_r ω_r, the last one is collapsed: Σ_r ω_r v_order,r of the shape of f(x), with ω_r of ``weights`` (R,) or 1.
     """
+    if total is None and 0 < directions.count * order < MOST and x.shape[-1] <= WRITTEN_OUT and not hides_values(x):
+        # One push of a network, not operation by operation; where a compiler follows, those are none of its time.
+        found = fanned(f, x, directions, Fan((order,) * directions.count, (None,) * directions.count))
+        if found is not None:
+            return [found[0], *(_stacked(found[k::order], found[0]) for k in range(1, order + 1))]
     family = Family(directions.count, new_level(), None if total is None else order, weights, total or 0.0)
     jet = jet_along(f, x, directions, family, order)
     result: list[Any] = [jet.primal]
@@ -48,6 +63,52 @@ def along(
             same = not isinstance(c, Bundle)
             result.append(xp.broadcast_to(c, (family.size, *c.shape)) if same else c.array)
     return result
+
+
+def _stacked(rows: Sequence[Any], primal: Array) -> Array | None:
+    """(R, \\*f(x).shape), None if all are zero."""
+    if all(c is None for c in rows):
+        return None
+    xp = unwrapped_namespace([primal])
+    return xp.stack([xp.zeros_like(primal) if c is None else c for c in rows])
+
+
+def fanned(f: Any, x: Array, directions: Directions, fan: Fan) -> list[Any] | None:
+    """The coefficients of f(x + t v_r), a fan's, by one push through a network; None where f is not known as one.
+
+    A function that is made of a network may have a method of this name, with the same arguments but the first.
+    """
+    own = getattr(f, "fanned", None)
+    if own is not None:
+        return own(x, directions, fan)  # type: ignore[no-any-return]
+    network = _network(f, x)
+    if network is None:
+        return None
+    stack = directions.stack(x)
+    u: list[Any] = [x]
+    for r, (order, joined) in enumerate(zip(fan.orders, fan.joined, strict=True)):
+        u += [stack[r, ...], *[None] * (order - 1)][: order - (joined is not None)]
+    v = network.propagate(u, fan)
+    found = list(unwrapped_namespace([v.array]).unstack(v.array)) if isinstance(v, Block) else list(v)
+    return found + [None] * (size(fan) - len(found))
+
+
+def takes_fans(f: Any, x: Array) -> bool:
+    """Whether :func:`fanned` gives coefficients of f at x."""
+    return _network(getattr(f, "compresses", f), x) is not None
+
+
+def _network(f: Any, x: Array) -> Any:
+    """The network of this library's layers that f is, of arrays or variables; None of all else."""
+    if is_network(f):
+        network = f
+    else:
+        of_library = adapter_for(x).network
+        network = None if of_library is None else of_library(f, x)
+    if network is None or not network.is_ours:
+        return None
+    arrays = (x, *network.leaves)
+    return network if all(isinstance(a, Variable) or not isinstance(a, ArrayObject) for a in arrays) else None
 
 
 def jet_along(f: Callable[..., Any], x: Array, directions: Directions, family: Family, order: int) -> Jet:

@@ -1,6 +1,6 @@
 """The terms of a linear differential operator: what they are, and the product rule for composing them.
 
-Floor 8: exact rational coefficients, functions of x that derivatives meet, and nothing of how a term is computed.
+Floor 7: exact rational coefficients, functions of x that derivatives meet, and nothing of how a term is computed.
 """
 
 from __future__ import annotations

@@ -7,15 +7,16 @@ which cotangents, and how cotangents of what is shared are summed, is settled he
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import count
 from typing import Any
 
 from ntaylor.activations import Activation, Pullback, of_one_shape
 from ntaylor.blocks import Block
+from ntaylor.fans import Order, highest, size
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.programs import NotRecordableError, Program, adjoint, forward
 from ntaylor.series import Series, add
@@ -35,12 +36,12 @@ It may leave intermediate results in ``inputs``, under their expressions (``Prog
 
 @lru_cache(maxsize=4096)
 def forward_program(
-    activation: Activation, order: int, wanted: tuple[int, ...], present: tuple[bool, ...], names: tuple[str, ...]
+    activation: Activation, order: Order, wanted: tuple[int, ...], present: tuple[bool, ...], names: tuple[str, ...]
 ) -> Program | None:
     """The program, or ``None`` for a rule that cannot be recorded."""
     try:
-        program = forward(_rule(activation, order), wanted, present, names)
-        return replace(program, name=f"{activation.name}_forward_{order}")
+        program = forward(_rule(activation, highest(order)), wanted, present, names, order)
+        return replace(program, name=f"{activation.name}_forward_{_in_words(order)}")
     except NotRecordableError:
         return None
 
@@ -48,7 +49,7 @@ def forward_program(
 @lru_cache(maxsize=4096)
 def adjoint_program(
     activation: Activation,
-    order: int,
+    order: Order,
     present: tuple[bool, ...],
     names: tuple[str, ...],
     given: tuple[bool, ...],
@@ -56,8 +57,8 @@ def adjoint_program(
 ) -> Program | None:
     """Likewise, for cotangents of those v_k that are ``given``, with those v_k that are ``known`` at hand."""
     try:
-        program = adjoint(_rule(activation, order), present, names, given, known)
-        return replace(program, name=f"{activation.name}_adjoint_{order}")
+        program = adjoint(_rule(activation, highest(order)), present, names, given, known, order)
+        return replace(program, name=f"{activation.name}_adjoint_{_in_words(order)}")
     except NotRecordableError:
         return None
 
@@ -69,8 +70,12 @@ def _rule(activation: Activation, order: int) -> Callable[..., Any]:
     return rule
 
 
+def _in_words(order: Order) -> str:
+    return f"{highest(order)}" if isinstance(order, int) else f"fan_{'_'.join(map(str, order.orders))}"
+
+
 def activate(
-    run: Run, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
+    run: Run, activation: Activation, u: Sequence[Array | None], order: Order, parameters: Mapping[str, Array]
 ) -> tuple[Sequence[Array | None], Pullback]:
     """As ``Activation.closed_form``, which serves rules that cannot be recorded.
 
@@ -79,13 +84,13 @@ def activate(
     names, present = tuple(parameters), _present(u)
     shapes = _shapes(u)
     of_parameters = tuple(tuple(p.shape) for p in parameters.values())
-    groups = _groups(order, shapes, of_parameters)
+    groups = _groups(size(order), shapes, of_parameters)
     programs = [forward_program(activation, order, wanted, present, names) for _, wanted in groups]
-    if None in programs or adjoint_program(activation, order, present, names, (True,) * (order + 1)) is None:
+    if None in programs or adjoint_program(activation, order, present, names, (True,) * size(order)) is None:
         return activation.closed_form(u, order, parameters)
     inputs = _named("u", u)
     inputs |= {(f"parameter {name}",): p for name, p in parameters.items()}
-    v: list[Array | None] = [None] * (order + 1)
+    v: list[Array | None] = [None] * size(order)
     for (shape, wanted), program in zip(groups, programs, strict=True):
         found = run(program, inputs, shape)  # type: ignore[arg-type]  # none is None
         there = [k for k, at in zip(wanted, program.outputs, strict=True) if at is not None]  # type: ignore[union-attr]
@@ -116,7 +121,7 @@ def activate(
             found = run(program, values, shape)
             if in_block and len(cotangents) == 1 and len(found) == len(shared) and (shape == shared[0] or per_sample):
                 return Block(found), {}
-            rows = count()
+            rows = itertools.count()
             for i, at in enumerate(program.outputs):
                 if at is not None:
                     c = found[next(rows), ...]
@@ -178,7 +183,7 @@ def shapes_of(inputs: Inputs) -> tuple[tuple[tuple[str, ...], Shape], ...]:
 
 @lru_cache(maxsize=4096)
 def _groups(
-    order: int, shapes: tuple[Shape | None, ...], of_parameters: tuple[Shape, ...]
+    count: int, shapes: tuple[Shape | None, ...], of_parameters: tuple[Shape, ...]
 ) -> list[tuple[Shape, tuple[int, ...]]]:
     """(shape, orders k) of the v_k of one shape: that of u_0..u_k together, so what directions share is made once.
 
@@ -186,7 +191,7 @@ def _groups(
     """
     shape = broadcast_shapes(*of_parameters)
     found: dict[Shape, list[int]] = {}
-    for k in range(order + 1):
+    for k in range(count):
         x = shapes[k] if k < len(shapes) else None
         if x is not None:
             shape = broadcast_shapes(shape, x)

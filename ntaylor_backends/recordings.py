@@ -26,9 +26,9 @@ from ntaylor.activations import Activation, Pullback
 from ntaylor.array_object import ArrayObject, function_of, unwrapped_namespace
 from ntaylor.blocks import Block, arrays_in, opened
 from ntaylor.dispatch import Adapter, serve
+from ntaylor.fans import Order
 from ntaylor.layers import Coefficients, Gradients
 from ntaylor.namespace import device, is_array, special
-from ntaylor.networks import MLP
 from ntaylor.programs import NotRecordableError
 
 __all__ = ["Entry", "Recorded", "Recorder", "Tape", "entry_for"]
@@ -69,7 +69,7 @@ class Recorder:
         """A shorter way to write a call, its arguments' ``texts`` given; None for a call of the function."""
         return None
 
-    def activate(self, tape: Tape, activation: Activation, u: Coefficients, order: int, parameters: Any) -> Any:
+    def activate(self, tape: Tape, activation: Activation, u: Coefficients, order: Order, parameters: Any) -> Any:
         """As the slot ``activate``, of recorded arrays; None for the closed form, operation by operation."""
         raise NotImplementedError
 
@@ -226,7 +226,7 @@ class _RecordedAdapter(Adapter):
         return True
 
     def activate(  # type: ignore[override]
-        self, activation: Activation, u: Coefficients, order: int, parameters: Any
+        self, activation: Activation, u: Coefficients, order: Order, parameters: Any
     ) -> tuple[Coefficients, Pullback]:
         tape = _tape_of([*arrays_in(u), *parameters.values()])
         found = tape.recorder.activate(tape, activation, u, order, parameters)
@@ -258,9 +258,9 @@ class _Recording:
     """The code of a push, and of pullbacks for cotangents of given layouts with what they read of the push."""
 
     def __init__(
-        self, network: Any, u: Coefficients, order: int, recorder: Recorder, of_input: bool, wanted: Sequence[_Layout]
+        self, network: Any, u: Coefficients, order: Order, recorder: Recorder, of_input: bool, wanted: Sequence[_Layout]
     ):
-        if not _is_known(network):
+        if not network.is_ours:
             raise NotRecordableError("a layer that is not the core's may do anything, and another thing in every call")
         tape, v, _, arguments = _pushed(network, u, order, recorder)
         bound = tape.names
@@ -297,7 +297,7 @@ class _Recording:
 
 
 def _pushed(
-    network: Any, u: Coefficients, order: int, recorder: Recorder
+    network: Any, u: Coefficients, order: Order, recorder: Recorder
 ) -> tuple[Tape, Coefficients, Callable[..., Any], list[str]]:
     """(tape, v, pullback, names of the arguments) of a push on a tape of its own."""
     tape = Tape(recorder)
@@ -306,19 +306,6 @@ def _pushed(
     parameters = {name: tape.given(p) for name, p in zip(network.parameters, network.leaves, strict=True)}
     v, pullback = network.replace(parameters).push(closed(inputs), order)
     return tape, v, pullback, [a.name for a in (*inputs, *parameters.values())]
-
-
-def _is_known(network: Any) -> bool:
-    """Whether the network and all of its layers are what this library says they are."""
-    if type(network).push is not MLP.push:
-        return False
-    waiting = list(network.parts.values())
-    while waiting:
-        layer = waiting.pop()
-        if not type(layer).__module__.startswith(("ntaylor.", "ntaylor_backends.")):
-            return False
-        waiting += getattr(layer, "parts", {}).values()
-    return True
 
 
 def _live(lines: Sequence[Line], results: Sequence[str]) -> tuple[list[str], set[str]]:
@@ -345,7 +332,7 @@ def _function_of(
 class Entry:
     """What is known of networks of one structure with inputs of one kind."""
 
-    def __init__(self, order: int, recorder: Recorder, of_input: bool):
+    def __init__(self, order: Order, recorder: Recorder, of_input: bool):
         self._order, self._recorder, self._of_input = order, recorder, of_input
         self._wanted: list[_Layout] = []
         self._recording: _Recording | None = None
@@ -401,7 +388,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlocked)  # another thread of the parent may have held it
 
 
-def entry_for(network: Any, u: Coefficients, order: int, recorder: Recorder, of_input: bool) -> Entry:
+def entry_for(network: Any, u: Coefficients, order: Order, recorder: Recorder, of_input: bool) -> Entry:
     """What is known of this network and such inputs; recorded now if they are the first."""
     absent = isinstance(u, Block) or tuple(c is None for c in u)
     kinds = tuple((a.dtype, a.shape) for a in (*arrays_in(u), *network.leaves))

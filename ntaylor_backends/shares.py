@@ -17,6 +17,7 @@ from typing import Any
 
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.blocks import arrays_in, mapped_all, opened
+from ntaylor.fans import Order, size
 from ntaylor.layers import Coefficients, Gradients, Pullback
 from ntaylor_backends.recordings import Recorder, entry_for
 from ntaylor_backends.threads import pool
@@ -34,15 +35,15 @@ FEWEST = 32
 def push(
     network: Any,
     u: Coefficients,
-    order: int,
+    order: Order,
     recorder: Recorder,
     threads: int,
-    plain: Callable[[Coefficients, int], tuple[Coefficients, Pullback]],
+    plain: Callable[[Coefficients, Order], tuple[Coefficients, Pullback]],
     of_input: bool = True,
 ) -> tuple[Coefficients, Pullback]:
     """As ``plain(u, order)``, the network's own push; without ``of_input`` its pullback gives no cotangents of u."""
     rows = u[0].shape[-2]
-    work = rows * (order + 1) * sum(p.shape[0] * p.shape[1] for p in network.leaves if p.ndim == 2)
+    work = rows * size(order) * sum(p.shape[0] * p.shape[1] for p in network.leaves if p.ndim == 2)
     # Of the shapes alone, so that the numbers are the same every time.
     count = max(1, min(threads, rows // FEWEST, work // SHARE))
     ends = list(pairwise(rows * i // count for i in range(count + 1)))

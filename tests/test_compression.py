@@ -13,8 +13,10 @@ import pytest
 import ntaylor as nt
 from ntaylor import pushing
 from ntaylor.composites import Chain
+from ntaylor.fans import Fan
 from ntaylor.namespace import array_namespace
 from ntaylor.operators import D, HardConstraint, Radial, identity, jointly, laplacian, weighted_laplacian
+from ntaylor_backends import recordings
 
 RNG = np.random.default_rng(41)
 METHODS = ("plain", "collapsed", "compressed", "auto")
@@ -195,12 +197,16 @@ def test_float32(xp):
 
 @pytest.fixture
 def pushed_behind(monkeypatch):
-    """How many directions meet each chain of layers behind the first."""
+    """How many directions meet each network, or each chain of layers behind its first."""
     counts = []
     original = Chain.push
+    recordings._entries.clear()  # what is recorded is not pushed layer by layer
 
     def push(self, coefficients, order):
-        counts.append(1 if len(coefficients) < 2 else coefficients[1].family.size)
+        if isinstance(order, Fan):
+            counts.append(len(order.orders))
+        else:
+            counts.append(1 if len(coefficients) < 2 else coefficients[1].family.size)
         return original(self, coefficients, order)
 
     monkeypatch.setattr(Chain, "push", push)

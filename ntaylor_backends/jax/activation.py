@@ -20,6 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from ntaylor.activations import Activation, Pullback, of_all_points
 from ntaylor.blocks import Coefficients
+from ntaylor.fans import Order, merged, opened_out
 from ntaylor.series import Series
 
 __all__ = ["activate", "is_own", "named"]
@@ -32,7 +33,7 @@ _by_name: dict[str, Activation] = {}
 
 
 def activate(
-    activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
+    activation: Activation, u: Sequence[Array | None], order: Order, parameters: Mapping[str, Array]
 ) -> tuple[Coefficients, Pullback]:
     """Taylor coefficients 0..order of f(u), differentiable by JAX, and the pullback of ``closed_form``."""
 
@@ -44,7 +45,7 @@ def activate(
 
 
 @functools.cache
-def _applied(activation: Activation, order: int) -> Any:
+def _applied(activation: Activation, order: Order) -> Any:
     """(u, parameters) -> v, lists of Taylor coefficients in which None is a structural zero."""
 
     def apply(u: Coefficients, parameters: dict[str, Array]) -> Coefficients:
@@ -60,13 +61,18 @@ def _applied(activation: Activation, order: int) -> Any:
     def tangent_of(primals: Any, tangents: Any) -> tuple[Coefficients, Coefficients]:
         u, parameters = primals
         u_dot, of_parameters = tangents
-        v, w, partials = activation.pair_unchecked(Series(u), jnp, order, parameters)
-        values = of_all_points(v.truncated(order), u, jnp)
-        terms = w * Series([None if isinstance(c, SymbolicZero) else c for c in u_dot])
-        for name, p_dot in of_parameters.items():
-            if not isinstance(p_dot, SymbolicZero):
-                terms = terms + activation.partial_of(name, partials) * p_dot
-        return values, [_shaped_as(c, terms[k]) for k, c in enumerate(values)]
+        found = activation.pairs(u, jnp, order, parameters)
+        values = of_all_points(merged(order, [v for v, _, _ in found]), u, jnp)
+        tangents = []
+        moving = opened_out(order, [None if isinstance(c, SymbolicZero) else c for c in u_dot])
+        for (_, w, partials), part in zip(found, moving, strict=True):
+            terms = w * Series(part)
+            for name, p_dot in of_parameters.items():
+                if not isinstance(p_dot, SymbolicZero):
+                    terms = terms + activation.partial_of(name, partials) * p_dot
+            tangents.append(terms)
+        v_dot = merged(order, tangents)
+        return values, [_shaped_as(c, v_dot[k] if k < len(v_dot) else None) for k, c in enumerate(values)]
 
     return applied
 

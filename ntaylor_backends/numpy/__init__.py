@@ -20,6 +20,7 @@ import numpy as np
 from ntaylor.activations import Activation, Pullback
 from ntaylor.blocks import arrays_in
 from ntaylor.dispatch import Adapter
+from ntaylor.fans import Order, size
 from ntaylor_backends.kernels import activate
 from ntaylor_backends.numpy import contestants
 
@@ -66,12 +67,12 @@ class _NumpyAdapter(Adapter):
     contestants = contestants.Contestants
 
     def activate(  # type: ignore[override]
-        self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
+        self, activation: Activation, u: Sequence[Array | None], order: Order, parameters: Mapping[str, Array]
     ) -> tuple[Sequence[Array | None], Pullback]:
         arrays = [*arrays_in(u), *parameters.values()]
         dtype = arrays[0].dtype
         suits = (
-            order > 0
+            size(order) > 1
             and u[0].size >= SMALLEST  # type: ignore[union-attr]  # the primal is there
             and dtype in (np.float32, np.float64)
             and all(type(a) is np.ndarray and a.dtype == dtype for a in arrays)
@@ -86,7 +87,7 @@ class _NumpyAdapter(Adapter):
         return True
 
     def push_network(  # type: ignore[override]
-        self, network: Any, u: Sequence[Array | None], order: int, plain: Callable[..., Any]
+        self, network: Any, u: Sequence[Array | None], order: Order, plain: Callable[..., Any]
     ) -> tuple[Sequence[Array | None], Callable[..., Any]]:
         from ntaylor_backends.numpy.recorder import NumpyRecorder
         from ntaylor_backends.shares import push

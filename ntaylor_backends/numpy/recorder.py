@@ -11,6 +11,7 @@ import numpy as np
 from ntaylor.activations import Activation
 from ntaylor.array_object import innermost
 from ntaylor.blocks import arrays_in
+from ntaylor.fans import Order, size
 from ntaylor.programs import Program
 from ntaylor_backends import kernels
 from ntaylor_backends import numpy as of_numpy
@@ -42,9 +43,9 @@ class NumpyRecorder(Recorder):
             return f"{texts[0]}.T" + (".copy()" if args[0].size <= SMALL and texts[0].startswith("x") else "")
         return None
 
-    def activate(self, tape: Tape, activation: Activation, u: Sequence[Any], order: int, parameters: Any) -> Any:
+    def activate(self, tape: Tape, activation: Activation, u: Sequence[Any], order: Order, parameters: Any) -> Any:
         dtype = np.dtype(str(innermost(arrays_in(u)[0]).dtype).rpartition(".")[2])
-        compiling = of_numpy.compiler() if order > 0 and u[0].size >= of_numpy.SMALLEST else None
+        compiling = of_numpy.compiler() if size(order) > 1 and u[0].size >= of_numpy.SMALLEST else None
         if compiling is None or dtype not in (np.float32, np.float64):
             return None
 

@@ -20,6 +20,7 @@ from ntaylor_backends.torch import (
     nested,
     nodes,
     recorder,
+    sequential,
     training,
 )
 
@@ -51,6 +52,7 @@ class _TorchAdapter(Adapter):
     push = staticmethod(jets.push)
     jet = jets.TorchJet
     propagate = staticmethod(nodes.propagate)
+    network = staticmethod(sequential.network_at)
     push_network = staticmethod(recorder.push_network)
     writes = staticmethod(kernel_choice.writes)
     activate = staticmethod(nodes.activate)

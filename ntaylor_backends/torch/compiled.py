@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 
 from ntaylor.activations import Activation, of_all_points, of_one_shape
 from ntaylor.blocks import Coefficients
+from ntaylor.fans import Order, size
 from ntaylor.namespace import sum_to_shape
 from ntaylor.programs import Operation, Program, evaluate, names_of_inputs
 from ntaylor.series import add
@@ -29,7 +30,7 @@ Places = tuple[bool, ...]
 
 
 def activate(
-    activation: Activation, u: Coefficients, order: int, parameters: Mapping[str, Any]
+    activation: Activation, u: Coefficients, order: Order, parameters: Mapping[str, Any]
 ) -> tuple[Coefficients, Callable[..., Any]]:
     """As ``activation.closed_form``, which serves rules that cannot be recorded."""
     present, names = tuple(c is not None for c in u), tuple(parameters)
@@ -47,17 +48,17 @@ def activate(
     return [next(found) if here else None for here in there], pullback
 
 
-def _forward(activation: Activation, order: int, present: Places, names: tuple[str, ...]) -> Program | None:
-    return kernels.forward_program(activation, order, tuple(range(order + 1)), present, names)
+def _forward(activation: Activation, order: Order, present: Places, names: tuple[str, ...]) -> Program | None:
+    return kernels.forward_program(activation, order, tuple(range(size(order))), present, names)
 
 
 def _adjoint(
-    activation: Activation, order: int, present: Places, names: tuple[str, ...], given: Places, known: Places
+    activation: Activation, order: Order, present: Places, names: tuple[str, ...], given: Places, known: Places
 ) -> Program | None:
     return kernels.adjoint_program(activation, order, present, names, given, known)
 
 
-def _places(activation: Activation, order: int, present: Places, names: tuple[str, ...]) -> Places | None:
+def _places(activation: Activation, order: Order, present: Places, names: tuple[str, ...]) -> Places | None:
     """Which v_k are there; ``None`` where a rule cannot be recorded, or where one of them is no result of its own."""
     program = _forward(activation, order, present, names)
     if program is None:
@@ -77,7 +78,7 @@ for _function in (_forward, _adjoint, _places):
 
 
 def _values(
-    activation: Activation, order: int, present: Places, names: tuple[str, ...], *tensors: Tensor
+    activation: Activation, order: Order, present: Places, names: tuple[str, ...], *tensors: Tensor
 ) -> tuple[Tensor, ...]:
     """The v_k that are there."""
     program = _forward(activation, order, present, names)
@@ -90,7 +91,7 @@ def _values(
 class _Node(torch.autograd.Function):
     @staticmethod
     def forward(
-        activation: Activation, order: int, present: Places, names: tuple[str, ...], *tensors: Tensor
+        activation: Activation, order: Order, present: Places, names: tuple[str, ...], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         return _values(activation, order, present, names, *tensors)
 

@@ -26,7 +26,7 @@ from ntaylor_backends.torch.elementwise import IN_PLACE
 from ntaylor_backends.torch.functions import FUNCTIONS
 from ntaylor_backends.torch.nodes import full_precision, propagate
 from ntaylor_backends.torch.refused import REFUSED
-from ntaylor_backends.torch.sequential import network_of
+from ntaylor_backends.torch.sequential import network_at
 
 __all__ = ["TorchJet", "push"]
 
@@ -283,23 +283,11 @@ for _name in FUNCTIONS:
 def push(f: Callable[..., Any], *jets: Jet) -> Any:
     """The slot ``push``: f of the jets, as torch's own functions and modules take them."""
     with full_precision(jets[0]):
-        network = network_of(f)
-        if network is not None and len(jets) == 1 and _suits(network, jets[0]):
+        network = network_at(f, jets[0], arrays_in(jets[0]._series)) if len(jets) == 1 else None
+        if network is not None:
             return TorchJet(propagate(network, jets[0]._series, jets[0].order), jets[0].order, level=jets[0].level)
         kind = WatchedJet if torch.is_grad_enabled() else TorchJet
         return f(*(kind(jet._series, jet.order, level=jet.level) for jet in jets))
-
-
-def _suits(network: Any, jet: Jet) -> bool:
-    """Whether these are points and directions of tensors that the network takes; all else the module judges itself."""
-    tensors = arrays_in(jet._series)
-    first = network.leaves[0]
-    return (
-        jet.ndim == 2
-        and jet.shape[1] == network.width_in
-        and all(isinstance(t, torch.Tensor) for t in tensors)
-        and all(t.dtype == first.dtype and t.device == first.device for t in (*tensors, *network.leaves))
-    )
 
 
 class _TorchJetAdapter(Adapter):

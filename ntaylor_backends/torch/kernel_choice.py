@@ -20,6 +20,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from ntaylor.activations import Activation, Pullback
 from ntaylor.blocks import arrays_in
+from ntaylor.fans import Order, size
 from ntaylor_backends import kernels
 from ntaylor_backends import numpy as of_numpy
 
@@ -87,10 +88,10 @@ def are_plain(tensors: Iterable[Tensor]) -> bool:
 
 
 def activate(
-    activation: Activation, u: Sequence[Tensor | None], order: int, parameters: Mapping[str, Any]
+    activation: Activation, u: Sequence[Tensor | None], order: Order, parameters: Mapping[str, Any]
 ) -> tuple[Sequence[Tensor | None], Pullback]:
     """As ``activation.closed_form``, by kernels where they suit these tensors; then the cotangents must be plain."""
-    run = runner([*arrays_in(u), *parameters.values()]) if order else None
+    run = runner([*arrays_in(u), *parameters.values()]) if size(order) > 1 else None
     if run is None:
         return activation.closed_form(u, order, parameters)
     return kernels.activate(run, activation, u, order, parameters)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ntaylor.blocks import Block, Coefficients, opened
+from ntaylor.fans import Order
 from ntaylor_backends.torch import compiled, kernel_choice
 from ntaylor_backends.torch.kernel_choice import are_plain, operations_seen
 
@@ -109,7 +110,7 @@ def _without_node() -> bool:
     return torch.compiler.is_compiling() or not torch.is_grad_enabled() or forward_ad._current_level >= 0
 
 
-def propagate(network: Any, u: Coefficients, order: int) -> Coefficients:
+def propagate(network: Any, u: Coefficients, order: Order) -> Coefficients:
     """Taylor coefficients 0..order of the network's output: the network is one node of the graph."""
     held, closed = opened(u)
     if _without_node():
@@ -133,7 +134,7 @@ def propagate(network: Any, u: Coefficients, order: int) -> Coefficients:
 
 
 def activate(
-    activation: Any, u: Coefficients, order: int, parameters: Mapping[str, Any]
+    activation: Any, u: Coefficients, order: Order, parameters: Mapping[str, Any]
 ) -> tuple[Coefficients, Callable[..., Any]]:
     """The slot ``activate``: the pair rule forward, its correlation with w back, as one node of the graph."""
     held, closed = opened(u)

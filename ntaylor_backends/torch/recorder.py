@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ntaylor.blocks import arrays_in
+from ntaylor.fans import Order
 from ntaylor_backends import numpy as of_numpy
 from ntaylor_backends.numpy.recorder import NumpyRecorder
 from ntaylor_backends.shares import push
@@ -44,7 +45,7 @@ _RECORDER = _Recorder()
 
 
 def push_network(
-    network: Any, u: Sequence[Tensor | None], order: int, plain: Callable[..., Any]
+    network: Any, u: Sequence[Tensor | None], order: Order, plain: Callable[..., Any]
 ) -> tuple[Sequence[Tensor | None], Callable[..., Any]]:
     """The slot ``push_network``: recorded where nobody follows what is done to these tensors."""
     if torch.compiler.is_compiling():

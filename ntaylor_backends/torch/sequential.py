@@ -5,7 +5,7 @@ A module that is exactly this, with no hook that would have to be called, need n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,11 +15,12 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from ntaylor import activations
 from ntaylor.array_object import unwrapped_namespace
+from ntaylor.fans import Order
 from ntaylor.layers import Activate, Coefficients, Dense, Gradients, Layer, Pullback
 from ntaylor.networks import MLP
 from ntaylor_backends.torch.kernel_choice import are_plain
 
-__all__ = ["Linear", "network_of"]
+__all__ = ["Linear", "network_at", "network_of"]
 
 
 class Linear(Layer):
@@ -33,7 +34,7 @@ class Linear(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Linear,)
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
         v, pullback = Dense(weight.T, bias).push(u, order)
 
@@ -79,6 +80,25 @@ def network_of(module: Any) -> MLP | None:
         if all(p.is_leaf and are_plain([p.detach()]) for p in known[1].leaves):  # not what a call put in their place
             _networks[module] = known
     return known[1]
+
+
+def network_at(module: Any, x: Any, tensors: Sequence[Any] | None = None) -> MLP | None:
+    """:func:`network_of` where points x, and directions, of these tensors are what it takes.
+
+    All else the module judges itself.
+    """
+    network = network_of(module)
+    if network is None:
+        return None
+    given = [x] if tensors is None else tensors
+    first = network.leaves[0]
+    suits = (
+        x.ndim == 2
+        and x.shape[1] == network.width_in
+        and all(isinstance(t, torch.Tensor) for t in given)
+        and all(t.dtype == first.dtype and t.device == first.device for t in (*given, *network.leaves))
+    )
+    return network if suits else None
 
 
 def _layer(part: Any) -> Layer:
