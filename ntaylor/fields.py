@@ -27,6 +27,7 @@ from weakref import WeakKeyDictionary
 import numpy
 
 from ntaylor import operators
+from ntaylor.applying import apply
 from ntaylor.balancing import balanced
 from ntaylor.dispatch import adapter_for
 from ntaylor.equation_signatures import (
@@ -40,7 +41,6 @@ from ntaylor.equation_signatures import (
 from ntaylor.field_object import IDENTITY, RESERVED, Field, Source
 from ntaylor.namespace import as_floating, check_order, describe, hides_values, is_array
 from ntaylor.operators import Operator
-from ntaylor.plans import apply
 from ntaylor.quantities import Quantity, functions, plain
 from ntaylor.sobolev import Sobolev, multi_indices_to, with_derivatives
 

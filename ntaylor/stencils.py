@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from ntaylor.applying import factor_value
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.finite_differences import (
     SIDES,
@@ -32,7 +33,6 @@ from ntaylor.finite_differences import (
 )
 from ntaylor.linear_forms import Monomial
 from ntaylor.namespace import describe, device, hides_values, is_array
-from ntaylor.plans import factor_value
 from ntaylor.terms import Factor, Form, Terms, expanded
 
 __all__ = ["OperatorStencil", "Prepared", "Settings", "apply", "hashable", "prepare", "written_out"]
