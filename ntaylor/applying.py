@@ -2,8 +2,8 @@
 
 Floor 9. That a step is exact, collapsed or compressed is a choice here, not another code. Of a network, all steps that
 are not compressed and of few directions are one push that shares f(x), to which each direction goes only as far as it
-is wanted: never more arrays than the steps one by one. What is called with vectors, as a function is, is pushed step by
-step.
+is wanted: never more arrays than the steps one by one. Another function is pushed step by step, two of them as one
+where that costs no more (``Plan.together``).
 """
 
 from __future__ import annotations
@@ -43,22 +43,19 @@ def apply(
         totals[share.output] = value if totals[share.output] is None else totals[share.output] + value
 
     taken = _taken(plan, f, x, method, max_directions)
-    coefficients = None
     if any(taken):
         results, one = plan.one_pass(taken, method != "plain")
         coefficients = pushing.fanned(f, x, one.directions, one.fan)
-    if coefficients is not None:
+        assert coefficients is not None  # as takes_fans says
         primal = coefficients[0]
         for (output, factors), value in zip(results, one.combined(coefficients), strict=True):
             if value is not None:
                 add(Sum(output, 0, factors, ()), value)
-    for step, done in zip(plan.steps, taken, strict=True):
-        if done and coefficients is not None:
-            continue
+    for step in _left(plan, taken, f, x, method, max_directions):
         directions, signs = step.at(x)
         tops = [s for s in step.sums if s.degree == step.order]
         lower = [s for s in step.sums if s.degree < step.order]
-        if _is_compressed(step, tops, f, x, directions, method):
+        if _is_compressed(step, f, x, directions, method):
             for top in tops:
                 scale, relative = scaled(top.weights, signs)
                 primal, result = pushing.quadratic(f, x, directions, relative, max_directions)
@@ -72,7 +69,7 @@ def apply(
             step_sums, order = list(step.sums), step.order
         if step_sums:
             primal = _push_and_sum(f, x, directions, signs, order, step_sums, method, max_directions, add)
-    for output, factors, number in plan.values if coefficients is None else ():
+    for output, factors, number in () if any(taken) else plan.values:
         primal = f(x) if primal is None else primal
         add(Sum(output, 0, factors, ()), primal * float(number))
     if any(t is None for t in totals):
@@ -87,29 +84,36 @@ def _taken(plan: Plan, f: Any, x: Array, method: str, max_directions: int | None
     if max_directions is not None or x.shape[-1] > pushing.WRITTEN_OUT or not pushing.takes_fans(f, x):
         return tuple(taken)
     left = pushing.MOST - 1
-    for cost, i in sorted((_arrays(step, method), i) for i, step in enumerate(plan.steps) if step.integers):
-        step = plan.steps[i]
+    for cost, i in sorted((s.arrays(method != "plain"), i) for i, s in enumerate(plan.steps) if s.integers):
         if cost <= left:
-            tops = [s for s in step.sums if s.degree == step.order]
-            taken[i] = not _is_compressed(step, tops, f, x, step.at(x)[0], method)
+            step = plan.steps[i]
+            taken[i] = not _is_compressed(step, f, x, step.at(x)[0], method)
             left -= cost if taken[i] else 0
     return tuple(taken)
 
 
-def _arrays(step: Step, method: str) -> int:
-    """Of a step of known directions: what it carries beside f(x)."""
-    collapsed = method != "plain" and sum(s.degree == step.order for s in step.sums) == 1
-    return len(step.integers) * (step.order - collapsed) + collapsed
+def _left(plan: Plan, taken: Taken, f: Any, x: Array, method: str, max_directions: int | None) -> Sequence[Step]:
+    """The other steps; those of known directions that are not compressed as few as is cheap."""
+    left = [step for step, done in zip(plan.steps, taken, strict=True) if not done]
+    if max_directions is not None or len(left) < 2:
+        return left
+    plain = tuple(
+        not done and bool(step.integers) and not _is_compressed(step, f, x, step.at(x)[0], method)
+        for step, done in zip(plan.steps, taken, strict=True)
+    )
+    others = [s for s, done, alone in zip(plan.steps, taken, plain, strict=True) if not (done or alone)]
+    return [*plan.together(plain, method != "plain"), *others]
 
 
-def _is_compressed(step: Step, tops: Sequence[Sum], f: Any, x: Array, directions: Directions, method: str) -> bool:
+def _is_compressed(step: Step, f: Any, x: Array, directions: Directions, method: str) -> bool:
     if method in ("plain", "collapsed") or step.order != 2 or not directions.shared:
         return False
     if method == "auto" and not hasattr(unwrapped_namespace([x]), "linalg"):  # an extension, which a library may lack
         return False
     width = pushing.width_of_compression(f, x)
     # Of several sums over the same directions each is compressed alone.
-    return width is not None and (directions.count > width * len(tops) or method == "compressed")
+    tops = sum(s.degree == step.order for s in step.sums)
+    return width is not None and (directions.count > width * tops or method == "compressed")
 
 
 def _check_compressible(plan: Plan, f: Any, x: Array) -> None:

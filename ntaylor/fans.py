@@ -27,7 +27,10 @@ class Fan(NamedTuple):
 
     orders: tuple[int, ...]
     joined: tuple[tuple[int, float] | None, ...]
-    """Of each direction the one, of the same order, that carries its top coefficient too, and the factor; or None."""
+    """Of each direction the one that carries its top coefficient too, and the factor; or None.
+
+    Both are of one order, 2 or more: a sum of first derivatives is that along one direction.
+    """
 
 
 Order = int | Fan

@@ -52,6 +52,12 @@ class Step:
         """R."""
         return len(self.integers) or self.every or (dimension if self.form is None else self.form.count(dimension))
 
+    def arrays(self, collapse: bool) -> int:
+        """Of a step of known directions: what a push carries beside f(x)."""
+        count = len(self.integers)
+        collapsed = collapse and count > 1 and sum(s.degree == self.order for s in self.sums) == 1
+        return count * (self.order - collapsed) + collapsed
+
     def at(self, x: Array) -> tuple[Directions, list[float] | None]:
         """The directions, and weights that multiply those of the sums."""
         if self.form is not None:
@@ -89,6 +95,15 @@ class Plan:
         _prepare_part(self, kept)
         return self.passes[kept]  # type: ignore[no-any-return]
 
+    def together(self, kept: Taken, collapse: bool) -> tuple[Step, ...]:
+        """Those steps, of known directions, for pushes of a function: two of them are one where that costs no more.
+
+        A push costs the arrays that it carries, f(x) among them, and one more for the call of f. As one, all its
+        directions go to the higher order, and the sum of the top ones may be of some of them.
+        """
+        _prepare_together(self, kept, collapse)
+        return self.passes["together", kept, collapse]  # type: ignore[no-any-return]
+
     @property
     def order(self) -> int:
         """The highest order of any jet."""
@@ -105,6 +120,10 @@ class Plan:
             lines.append(f"  {_times(number)}{_of_factors(factors)}f(x)")
         for step in self.steps:
             lines += _described(step, self.dimension)
+        exact = tuple(bool(step.integers) for step in self.steps)
+        if sum(exact) > 1:
+            carried = self.one_pass(exact, True)[1].size
+            lines.append(f"  of a network, jets of several orders in one pass that shares f(x): {carried} arrays")
         if not self.steps and not self.values:
             lines.append("  nothing: the operator is 0")
         return "\n".join(lines)
@@ -274,6 +293,32 @@ def _prepare_part(plan: Plan, kept: Taken) -> bool:
     return True
 
 
+def _prepare_together(plan: Plan, kept: Taken, collapse: bool) -> bool:
+    if ("together", kept, collapse) not in plan.passes:
+        found: list[Step] = []
+        for step in itertools.compress(plan.steps, kept):
+            both = _as_one(found[-1], step) if found else step
+            if found and both.arrays(collapse) <= found[-1].arrays(collapse) + 2 + step.arrays(collapse):
+                found[-1] = both
+            else:
+                found.append(step)
+        plan.passes["together", kept, collapse] = tuple(found)
+    return True
+
+
+def _as_one(first: Step, second: Step) -> Step:
+    """A step of the directions of both, of which the first has the higher order."""
+    zero = Fraction(0)
+    before, after = (zero,) * len(first.integers), (zero,) * len(second.integers)
+    weights = {(s.output, s.degree, s.factors): s.weights + after for s in first.sums}
+    for s in second.sums:
+        key = s.output, s.degree, s.factors
+        weights[key] = weights.get(key, before + after)[: len(before)] + s.weights
+    sums = tuple(Sum(*key, row) for key, row in weights.items())
+    return Step(first.order, sums, first.integers + second.integers, conditions=first.conditions + second.conditions)
+
+
 # Fractions are not for torch.compile to follow.
 _prepare_pass._dynamo_marked_constant = True  # type: ignore[attr-defined]
 _prepare_part._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_prepare_together._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -32,7 +32,10 @@ MOST = 32
 """Coefficients of a fan. Its activations are straight-line code for all of them; more are better an array's loop."""
 
 WRITTEN_OUT = 128
-"""Up to so many coordinates the directions of a fan are made into vectors."""
+"""Up to so many coordinates the directions of an operator's fan are made into vectors."""
+
+_FEW = 16
+"""Up to so many those of which nothing is known but that they are not summed."""
 
 
 def along(
@@ -43,8 +46,9 @@ def along(
     Coefficient 0 is f(x); those above are (R, \\*f(x).shape), ``None`` where structurally zero. With ``total`` given,
     Σ_r ω_r, the last one is collapsed: Σ_r ω_r v_order,r of the shape of f(x), with ω_r of ``weights`` (R,) or 1.
     """
-    if total is None and 0 < directions.count * order < MOST and x.shape[-1] <= WRITTEN_OUT and not hides_values(x):
-        # One push of a network, not operation by operation; where a compiler follows, those are none of its time.
+    few = 0 < directions.count * order < MOST and x.shape[-1] <= _FEW
+    if total is None and few and not hides_values(x):
+        # One push of a network, not operation by operation; where a compiler follows, those take no time of a run.
         found = fanned(f, x, directions, Fan((order,) * directions.count, (None,) * directions.count))
         if found is not None:
             return [found[0], *(_stacked(found[k::order], found[0]) for k in range(1, order + 1))]

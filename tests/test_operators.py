@@ -439,7 +439,8 @@ def test_plan_in_words():
         "  1 jet of order 1\n"
         "    cost: 2 arrays like f(x)\n"
         "    Σ ω D_v f with\n"
-        "      v = (0, 1)  ω = 3"
+        "      v = (0, 1)  ω = 3\n"
+        "  of a network, jets of several orders in one pass that shares f(x): 4 arrays"
     )
 
 
