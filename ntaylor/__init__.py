@@ -17,11 +17,14 @@ from ntaylor.differentiate import derivatives, jet, value_and_grad
 from ntaylor.jets import Jet
 from ntaylor.namespace import MissingRule
 from ntaylor.networks import MLP
+from ntaylor.posing import Condition, Problem
 
 __all__ = [
     "MLP",
+    "Condition",
     "Jet",
     "MissingRule",
+    "Problem",
     "activations",
     "biharmonic",
     "check",

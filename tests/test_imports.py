@@ -19,7 +19,7 @@ from ntaylor.array_object import ArrayObject
 ROOT = Path(nt.__file__).parent
 
 FLOORS = {
-    0: ["partitions", "namespace", "storage", "standard", "array_methods"],
+    0: ["partitions", "namespace", "storage", "standard", "array_methods", "sampling"],
     1: ["blocks", "dispatch", "series", "faa_di_bruno", "array_object", "value_oracles", "linear_forms"],
     2: ["pair_rules", "products", "arrangements", "numpy_functions", "programs", "bundles", "directions", "power_sums"],
     3: ["activations", "composed", "linalg_rules", "linalg_transposes", "index_transposes"],
@@ -32,7 +32,7 @@ FLOORS = {
     10: ["estimates"],
     11: ["operators"],
     12: ["calculus", "problems"],
-    13: ["least_squares", "plots", "high_dimensional_tasks", "contests"],
+    13: ["least_squares", "plots", "high_dimensional_tasks", "contests", "posing"],
     14: ["profile_search", "high_dimensional_training", "measuring"],
     15: ["commands"],
     16: ["cli"],
