@@ -18,11 +18,14 @@ from ntaylor.fields import residual
 from ntaylor.jets import Jet
 from ntaylor.namespace import MissingRule
 from ntaylor.networks import MLP
+from ntaylor.posing import Condition, Problem
 
 __all__ = [
     "MLP",
+    "Condition",
     "Jet",
     "MissingRule",
+    "Problem",
     "activations",
     "biharmonic",
     "check",
