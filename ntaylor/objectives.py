@@ -82,10 +82,10 @@ class Objective:
 
     # --- as rows ------------------------------------------------------------------------------------
 
-    def _rows(self, network: Any, unknowns: Mapping[str, Array], data: Mapping[str, Array]) -> list[Array]:
-        """√(w/n)·r, (batch,) each."""
+    def _rows(self, found: Mapping[str, Any], data: Mapping[str, Array]) -> list[Array]:
+        """√(w/n)·r of the terms, (batch,) each."""
         rows: list[Array] = []
-        for name, residual in self.terms(network, unknowns, data).items():
+        for name, residual in found.items():
             weight = data[WEIGHT + name]
             given = residual.rows(self.sobolev_weights) if hasattr(residual, "rows") else residual
             parts = components(given)
@@ -95,11 +95,12 @@ class Objective:
             rows += [part * scale for part in parts]
         return rows
 
-    def rows(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> Array:
-        """All rows one after another; their squares sum to the loss."""
-        network, unknowns = self._network(parameters), self.unknowns(parameters)
-        parts = [row for group in groups(data).values() for row in self._rows(network, unknowns, group)]
-        return array_namespace(*parts).concat(parts)
+    def rows(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """(all rows one after another, whose squares sum to the loss; the terms' means)."""
+        found = self.terms(self._network(parameters), self.unknowns(parameters), data)
+        parts = self._rows(found, data)
+        means = {name: self._mean(name, residual) for name, residual in found.items()}
+        return array_namespace(*parts).concat(parts), means
 
     def rows_and_jacobian(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, Array]:
         """The rows, and their derivatives by all entries of the parameters, (rows, entries)."""
@@ -116,7 +117,9 @@ class Objective:
     def _pointwise(self, parameters: Mapping[str, Array], group: Mapping[str, Array], *, check: bool = False) -> Any:
         network = self.model.network.replace({name: parameters[name] for name in self.model.arrays})
         unknowns = self.unknowns(parameters)
-        return pointwise_jacobian(lambda net, given: self._rows(net, given, group), network, unknowns, check=check)
+        return pointwise_jacobian(
+            lambda net, given: self._rows(self.terms(net, given, group), group), network, unknowns, check=check
+        )
 
     def _by_autograd(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, Array]:
         xp = array_namespace(*parameters.values())
@@ -126,7 +129,7 @@ class Objective:
                 f"least squares need the Jacobian, which for a network of one's own {xp.__name__} has no autograd: "
                 "train an nt.MLP, or use adam"
             )
-        rows, found = jacobian(lambda p: self.rows(p, data), dict(parameters))
+        rows, found = jacobian(lambda p: self.rows(p, data)[0], dict(parameters))
         columns = [xp.reshape(found[name], (rows.shape[0], math.prod(p.shape))) for name, p in parameters.items()]
         return rows, xp.concat(columns, axis=1)
 
@@ -163,8 +166,10 @@ class FlatSystem:
 
     def __init__(self, objective: Objective, parameters: Mapping[str, Array], data: Mapping[str, Array]):
         self.objective, self.data = objective, dict(data)
-        self.shapes = {name: tuple(p.shape) for name, p in parameters.items()}
-        first = next(iter(parameters.values()))
+        # In the order of the Jacobian's columns, which a dict that went through JAX has lost.
+        names = [*objective.model.arrays, *(UNKNOWN + name for name in objective.problem.unknowns)]
+        self.shapes = {name: tuple(parameters[name].shape) for name in names}
+        first = parameters[names[0]]
         self._like = first
         self.on_host = _is_on_host(first)
         objective.check(parameters, data)
@@ -192,7 +197,11 @@ class FlatSystem:
 
     def residual(self, theta: Array) -> Array:
         """The rows."""
-        return self._out(self._rows(self._in(theta), self.data))
+        return self._out(self._rows(self._in(theta), self.data)[0])
+
+    def means(self, theta: Array) -> dict[str, float]:
+        """The terms' mean squares."""
+        return {name: float(a) for name, a in self._rows(self._in(theta), self.data)[1].items()}
 
     def residual_and_jacobian(self, theta: Array) -> tuple[Array, Array]:
         """The rows and their derivatives."""

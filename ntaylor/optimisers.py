@@ -77,7 +77,7 @@ def stage_for(
     if on_numpy and chosen in ("lbfgs", "least_squares"):
         return _Scipy(str(chosen), objective, parameters, data)
     own = adapter.least_squares
-    trainer = None if own is None else own(objective.rows, parameters, data, chosen)
+    trainer = None if own is None else own(lambda p, data: objective.rows(p, data)[0], parameters, data, chosen)
     if trainer is None:
         if chosen == "least_squares":
             raise ValueError("'least_squares' is SciPy's, for NumPy's arrays: use 'lm' here")
@@ -187,8 +187,6 @@ class _Flat:
     def __init__(self, objective: Objective, parameters: Mapping[str, Array], data: Mapping[str, Array]):
         self._objective = objective
         self._system = FlatSystem(objective, parameters, data)
-        compiled = adapter_for(*parameters.values()).compiled or (lambda f: f)
-        self._means = compiled(objective.means)
         self._theta = self._system.joined(parameters)
 
     def parameters(self) -> Mapping[str, Array]:
@@ -198,7 +196,7 @@ class _Flat:
         self._system.data = dict(data)
 
     def _terms(self) -> dict[str, float]:
-        return {name: float(a) for name, a in self._means(self.parameters(), self._system.data).items()}
+        return self._system.means(self._theta)
 
 
 class _LevenbergMarquardt(_Flat):

@@ -173,7 +173,7 @@ class _Run:
         task = bar.add_task(label, total=steps, completed=self.done)
 
         def note(loss: float, terms: Mapping[str, float]) -> str:
-            reason = self._noted(loss, dict(terms), stage)
+            reason = self._noted(loss, {name: terms[name] for name in self.ready.terms if name in terms}, stage)
             if interrupted():
                 raise KeyboardInterrupt
             bar.update(task, completed=self.done, description=f"{label} {_shown(loss, terms, self.history)}")
