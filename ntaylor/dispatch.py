@@ -125,6 +125,18 @@ class Adapter:
     value_and_grad: Callable[..., Any] | None = None
     """(loss, parameters) -> (value, gradient), both of this library; gradient shaped as parameters."""
 
+    vjp: Callable[..., Any] | None = None
+    """(function, arrays) -> (outputs, pullback), by the library's own reverse mode; as ``gradients.vjp``."""
+
+    jacobian: Callable[..., Any] | None = None
+    """(function, parameters) -> (r, {name: ∂r/∂parameter (rows, \\*shape)}) for function(parameters) -> r (rows,).
+
+    By the library's own reverse mode, one sweep for each row, many rows at a time; parameters is a flat dict of arrays.
+    """
+
+    compiled: Callable[..., Any] | None = None
+    """f -> f, of trees of arrays, as the library's compiler makes it; for what is called many times."""
+
     nested: Callable[..., Any] | None = None
     """(f, x, order, direction) -> derivatives (order+1, \\*f(x).shape) of t ↦ f(x + t·direction) at t = 0.
 

@@ -1,6 +1,6 @@
 """What a problem is: an equation, the box it holds on, conditions, and what is known of the solution.
 
-Floor 13. Here it is said and checked which points there are and which residuals belong to them; how the residuals are
+Floor 14. Here it is said and checked which points there are and which residuals belong to them; how the residuals are
 brought to zero is ``training``'s. Points are made with SciPy's ``qmc`` and are NumPy's; a library comes in with the
 network that is differentiated at them.
 """

@@ -67,6 +67,9 @@ class _JaxAdapter(Adapter):
     push = staticmethod(interpreter.push)
     activate = staticmethod(activation.activate)
     value_and_grad = staticmethod(gradient.value_and_grad)
+    vjp = staticmethod(gradient.vjp)
+    jacobian = staticmethod(gradient.jacobian)
+    compiled = staticmethod(jax.jit)
     nested = staticmethod(nested.nested)
     draws = draws.JaxDraws
     gram_root = staticmethod(gram_root.gram_root)

@@ -55,6 +55,8 @@ class _TorchAdapter(Adapter):
     writes = staticmethod(kernel_choice.writes)
     activate = staticmethod(nodes.activate)
     value_and_grad = staticmethod(gradients.value_and_grad)
+    vjp = staticmethod(gradients.vjp)
+    jacobian = staticmethod(gradients.jacobian)
     nested = staticmethod(nested.nested)
     draws = draws.TorchDraws
     gram_root = staticmethod(gram_root.gram_root)
