@@ -1,4 +1,4 @@
-"""The ``ntaylor`` command. Floor 16: finds the command that was typed and turns what it raises into a message."""
+"""The ``ntaylor`` command. Floor 17: finds the command that was typed and turns what it raises into a message."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The Allen–Cahn equation of the first paper on physics-informed networks: fronts that steepen.
 
-Floor 14. u_t = 10⁻⁴ u_xx + 5(u − u³), periodic on [−1, 1], u(x, 0) = x² cos πx, 0 <= t <= 1 (Raissi, Perdikaris and
+Floor 15. u_t = 10⁻⁴ u_xx + 5(u − u³), periodic on [−1, 1], u(x, 0) = x² cos πx, 0 <= t <= 1 (Raissi, Perdikaris and
 Karniadakis 2019, J. Comput. Phys. 378, section 3.2.1). The start has a corner where the period closes: its slope jumps
 from −2 to 2 at x = ±1. The solution has layers there of width √(10⁻⁴ t), so it is not smooth at t = 0, and fronts of
 width 0.006 at the end. The reference is a Fourier series of 2048 points stepped by ETDRK4.

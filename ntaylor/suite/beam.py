@@ -1,6 +1,6 @@
 """A beam equation of sixth order: one dimension, boundary values of u, u″ and u⁗.
 
-Floor 14. u⁽⁶⁾ = u − 6eˣ on [0, 1], the example of Wazwaz 2001 (Appl. Math. Comput. 118, "The numerical solution of
+Floor 15. u⁽⁶⁾ = u − 6eˣ on [0, 1], the example of Wazwaz 2001 (Appl. Math. Comput. 118, "The numerical solution of
 sixth-order boundary value problems by the modified decomposition method") with even derivatives given at both ends;
 exact u = (1 − x)eˣ, whose n-th derivative is (1 − n − x)eˣ.
 """

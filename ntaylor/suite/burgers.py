@@ -1,6 +1,6 @@
 """The viscous Burgers equation: a sine steepens to a front, and is taken apart by Cole and Hopf.
 
-Floor 14. u_t + u u_x = ν u_xx on [−1, 1], u(x, 0) = −sin πx, u(±1, t) = 0, ν = 0.01/π (Basdevant and others 1986,
+Floor 15. u_t + u u_x = ν u_xx on [−1, 1], u(x, 0) = −sin πx, u(±1, t) = 0, ν = 0.01/π (Basdevant and others 1986,
 Comput. Fluids 14; the standard example since Raissi, Perdikaris and Karniadakis 2019, J. Comput. Phys. 378). With
 E = exp(−cos πy / 2πν − (x − y)²/4νt) it is u = −∫ sin πy E dy / ∫ E dy (Cole 1951, Hopf 1950). And the inverse problem:
 u_t + λ u u_x = ν u_xx, whose λ and ν are to be found from noisy values; λu solves the equation with λ = 1.

@@ -1,6 +1,6 @@
 """Every problem of the suite by name.
 
-Floor 14.
+Floor 15.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the catalogue knows of a problem beside the problem itself: order, sources, published figures, a recipe.
 
-Floor 14.
+Floor 15.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The heat equation in one dimension: sin πx decays.
 
-Floor 14. The example of Müller and Zeinhofer 2023 (arXiv 2302.13163): u_t = u_xx/4, exact u = e^{−π²t/4} sin πx.
+Floor 15. The example of Müller and Zeinhofer 2023 (arXiv 2302.13163): u_t = u_xx/4, exact u = e^{−π²t/4} sin πx.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The Helmholtz equation on a square, with a solution that oscillates more one way than the other.
 
-Floor 14. The example of Wang, Teng and Perdikaris 2021 (SIAM J. Sci. Comput. 43, section 4.1): Δu + u = q on [−1, 1]²,
+Floor 15. The example of Wang, Teng and Perdikaris 2021 (SIAM J. Sci. Comput. 43, section 4.1): Δu + u = q on [−1, 1]²,
 u = 0 on the boundary, exact u = sin πx sin 4πy.
 """
 

@@ -1,6 +1,6 @@
 """Korteweg and de Vries' equation: one soliton, and two that meet.
 
-Floor 14. u_t + 6 u u_x + u_xxx = 0. The N-soliton of Hirota 1971 (Phys. Rev. Lett. 27) is u = 2 ∂²_x log F; for one
+Floor 15. u_t + 6 u u_x + u_xxx = 0. The N-soliton of Hirota 1971 (Phys. Rev. Lett. 27) is u = 2 ∂²_x log F; for one
 F = 1 + e^η, η = κx − κ³t, and for two F = 1 + e^{η₁} + e^{η₂} + ((κ₁ − κ₂)/(κ₁ + κ₂))² e^{η₁ + η₂}. On an interval the
 equation takes two values at the right end and one at the left, for short waves run to the left.
 """

@@ -1,6 +1,6 @@
 """Kovasznay's flow behind a grid: the stationary Navier–Stokes equations, three fields.
 
-Floor 14. Kovasznay 1948 (Proc. Camb. Phil. Soc. 44): with λ = Re/2 − √(Re²/4 + 4π²), here Re = 40,
+Floor 15. Kovasznay 1948 (Proc. Camb. Phil. Soc. 44): with λ = Re/2 − √(Re²/4 + 4π²), here Re = 40,
 u = 1 − e^{λx} cos 2πy, v = λ/2π e^{λx} sin 2πy, p = (1 − e^{2λx})/2, on [−0.5, 1] × [−0.5, 1.5] as usual for networks.
 """
 

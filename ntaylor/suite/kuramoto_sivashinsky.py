@@ -1,6 +1,6 @@
 """The Kuramoto–Sivashinsky equation, fourth order, over a time in which the solution is still tame.
 
-Floor 14. u_t + u u_x + u_xx + u_xxxx = 0, periodic with period 22, where three waves grow, from
+Floor 15. u_t + u u_x + u_xx + u_xxxx = 0, periodic with period 22, where three waves grow, from
 cos θ (1 + sin θ), θ = 2πx/22, for 0 <= t <= 5. The reference is a Fourier series of 128 points stepped by ETDRK4
 (Kassam and Trefethen 2005, SIAM J. Sci. Comput. 26, who compute the same equation at period 32π).
 """

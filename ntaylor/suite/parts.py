@@ -1,6 +1,6 @@
 """What several problems share: columns of points, the functions of their library, products that vanish on sides.
 
-Floor 14.
+Floor 15.
 """
 
 from __future__ import annotations

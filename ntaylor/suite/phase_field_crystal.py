@@ -1,6 +1,6 @@
 """The phase-field crystal equation in one dimension: sixth order, nonlinear, conserving ∫u.
 
-Floor 14. u_t = ∂²_x [(r + (1 + ∂²_x)²) u + u³] with r = −1/2 (Elder, Katakowski, Haataja, Grant 2002, Phys. Rev. Lett.
+Floor 15. u_t = ∂²_x [(r + (1 + ∂²_x)²) u + u³] with r = −1/2 (Elder, Katakowski, Haataja, Grant 2002, Phys. Rev. Lett.
 88), periodic with period 4π, 0 <= t <= 2. Short waves die at the rate k⁶, so a start that is simple has a layer in
 time; the start here is what 0.3 cos x + 0.1 cos x/2 + 0.1 sin 3x/2 becomes after one unit of time. The reference is a
 Fourier series of 64 points stepped by ETDRK4.

@@ -1,6 +1,6 @@
 """The clamped square plate: a biharmonic problem.
 
-Floor 14. Δ²u = q on the unit square with u = ∂u/∂n = 0 on the boundary; q is that of u = sin²πx sin²πy, for which
+Floor 15. Δ²u = q on the unit square with u = ∂u/∂n = 0 on the boundary; q is that of u = sin²πx sin²πy, for which
 with C = cos 2π· and S = sin²π· it is −8π⁴ (C(x)S(y) + S(x)C(y) − C(x)C(y)).
 """
 

@@ -1,6 +1,6 @@
 """Poisson's equation on the unit square and in the unit cube of five dimensions.
 
-Floor 14. Both are the examples of Müller and Zeinhofer 2023 ("Achieving high accuracy with PINNs via energy natural
+Floor 15. Both are the examples of Müller and Zeinhofer 2023 ("Achieving high accuracy with PINNs via energy natural
 gradients", arXiv 2302.13163): u = sin πx sin πy with zero boundary values, and u = Σ cos πx_i with its own.
 """
 

@@ -1,6 +1,6 @@
 """Reference solutions of periodic evolution equations, by Fourier series and exponential time differencing.
 
-Floor 14. u_t = L u + N(u) with L diagonal in Fourier space, stepped by ETDRK4 (Cox and Matthews 2002, J. Comput. Phys.
+Floor 15. u_t = L u + N(u) with L diagonal in Fourier space, stepped by ETDRK4 (Cox and Matthews 2002, J. Comput. Phys.
 176; coefficients by contour integrals as Kassam and Trefethen 2005, SIAM J. Sci. Comput. 26). The solution is kept at
 Chebyshev points of time panels and interpolated between them, so that it can be asked for anywhere.
 """
