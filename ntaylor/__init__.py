@@ -19,6 +19,7 @@ from ntaylor.jets import Jet
 from ntaylor.namespace import MissingRule
 from ntaylor.networks import MLP
 from ntaylor.posing import Condition, Problem
+from ntaylor.training import train
 
 __all__ = [
     "MLP",
@@ -43,6 +44,7 @@ __all__ = [
     "operators",
     "partial",
     "residual",
+    "train",
     "value_and_grad",
 ]
 

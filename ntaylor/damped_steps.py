@@ -1,6 +1,6 @@
 """The damped step of a least-squares method: the minimiser of |J d − r|² + λ|d|², for many λ of one J.
 
-Floor 11: linear algebra on arrays of any library. Three ways to the same step, of different cost and accuracy:
+Floor 10: linear algebra on arrays of any library. Three ways to the same step, of different cost and accuracy:
 
 - ``"svd"``: the singular value decomposition of J serves every λ and every right-hand side, and keeps all digits.
 - ``"qr"``: Householder's J = QR once, and for every λ the triangular R above √λ·I made triangular again, which

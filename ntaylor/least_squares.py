@@ -1,6 +1,6 @@
 """Levenberg–Marquardt on r(θ) = 0, one step at a time, on arrays of any library.
 
-Floor 12: knows a residual and its Jacobian, not where they come from. SciPy's ``least_squares`` keeps its
+Floor 11: knows a residual and its Jacobian, not where they come from. SciPy's ``least_squares`` keeps its
 state to itself and has no second-order correction; the profiles need both: steps that can be stopped,
 stored and gone on from, and the geodesic acceleration of Transtrum and Sethna ("Improvements to the
 Levenberg–Marquardt algorithm for nonlinear least-squares minimization", arXiv 1201.5885).

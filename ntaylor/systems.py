@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ntaylor import gradients
-from ntaylor.array_object import ArrayObject, new_level, objects_in, unwrapped_namespace
+from ntaylor.array_object import ArrayObject, new_level, unwrapped_namespace
 from ntaylor.bundles import Bundle, Family, Total
 from ntaylor.directions import Directions
 from ntaylor.dispatch import adapter_for
@@ -59,18 +59,32 @@ class StandIn(MLP):
     compresses = None
     """Directions are not replaced by fewer: what was compressed could not be pulled back sample by sample."""
 
-    def __init__(self, network: MLP, tape: _Tape):
+    def __init__(self, network: MLP, tape: _Tape, concrete: bool = False):
         self.__dict__.update(network.__dict__)
         self._network, self._tape = network, tape
+        self._concrete = concrete
+        """Whether nobody traces the residual, so that points that hide their values tell of a function that is traced."""
 
     def jet_along(self, x: Array, directions: Directions, family: Family, order: int) -> Jet:
         """See :func:`ntaylor.pushing.jet_along`."""
         return Jet(self.propagate([x, Bundle(directions.stack(x), family)], order), order, level=new_level())
 
+    def quadratic(
+        self, x: Array, directions: Directions, weights: Any = None, max_directions: int | None = None  # noqa: ARG002
+    ) -> tuple[Array, Array]:
+        """As :func:`ntaylor.pushing.quadratic`, along all directions as they are."""
+        array, total = None, float(directions.count)
+        if weights is not None:
+            xp, where = array_namespace(x), None if hides_values(x) else device(x)
+            array, total = xp.asarray(list(weights), dtype=x.dtype, device=where), sum(weights)
+        jet = self.jet_along(x, directions, Family(directions.count, new_level(), 2, array, total), 2)
+        top = jet._coefficient(2)
+        return jet.primal, jet.primal * 0 if top is None else 2 * (top.array if isinstance(top, Total) else top * total)
+
     def _propagated(self, u: Any, order: int) -> Any:
         family = next((c.family for c in u if isinstance(c, Bundle)), None)
         plain = [c.array if isinstance(c, Bundle) and c.family is family else c for c in u]
-        if any(isinstance(c, ArrayObject) for c in plain) or any(hides_values(c) for c in plain[:1] if self._first):
+        if any(isinstance(c, ArrayObject) for c in plain) or (self._concrete and hides_values(plain[0])):
             raise MissingRule(
                 "no Jacobian of a residual that differentiates a function of the network, such as nt.derivatives(lambda "
                 "x: net(x) ** 2, …): differentiate the network itself and write the rest as products of what comes out"
@@ -83,8 +97,6 @@ class StandIn(MLP):
         tape.count += 1
         v = [None if place is None else values[place] for place in places]
         return v if family is None else [v[0], *(_along(c, k, family, v[0].ndim) for k, c in enumerate(v[1:], 1))]
-
-    _first = False
 
     def _note(self, u: Sequence[Array | None], order: int) -> None:
         v, pullback = self._network.push(u, order)
@@ -112,7 +124,7 @@ class Rows:
     """Residuals and their derivatives, for C components a point and a batch of points."""
 
     values: list[Array]
-    """(batch,) each, unscaled."""
+    """(batch,) each."""
     of_parameters: dict[str, Array]
     """(C, batch, \\*parameter.shape)"""
     of_unknowns: dict[str, Array]
@@ -149,7 +161,6 @@ def pointwise_jacobian(
     residual: Residual,
     network: MLP,
     unknowns: Mapping[str, Array],
-    scales: Sequence[float] | None = None,
     *,
     check: bool = False,
 ) -> Rows:
@@ -160,16 +171,13 @@ def pointwise_jacobian(
     residual: called with a :class:`StandIn` and the unknowns, each then (batch,); twice.
     network: whose closed-form pullback takes the derivatives to the parameters.
     unknowns: 0-d arrays by name.
-    scales: one number a component, by which the derivatives (not the values) are multiplied.
     check: whether the residuals are looked at: a ValueError says that one mixes points.
 
     Raises ValueError for residuals that are not (batch,) or do not depend on the network, MissingRule for one that
     differentiates a function of the network.
     """
     tape = _Tape()
-    first = StandIn(network, tape)
-    first._first = check
-    values = components(residual(first, unknowns))
+    values = components(residual(StandIn(network, tape, concrete=check), unknowns))
     if not tape.held:
         raise ValueError("the residual does not depend on the network: it was not called")
     count = values[0].shape[0]
@@ -188,8 +196,7 @@ def pointwise_jacobian(
     ones = xp.ones_like(values[0])
     swept = []
     for i, value in enumerate(values):
-        scale = 1.0 if scales is None else scales[i]
-        cotangents = [ones * scale if j == i else None for j in range(len(values))]
+        cotangents = [ones if j == i else None for j in range(len(values))]
         swept.append(list(pullback(cotangents)))
         if check:
             _check_pointwise(pullback, cotangents, i, swept[-1], value)

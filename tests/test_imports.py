@@ -19,7 +19,7 @@ from ntaylor.array_object import ArrayObject
 ROOT = Path(nt.__file__).parent
 
 FLOORS = {
-    0: ["partitions", "namespace", "storage", "standard", "array_methods", "sampling"],
+    0: ["partitions", "namespace", "storage", "interruptions", "progress_bar", "standard", "array_methods", "sampling"],
     1: ["blocks", "dispatch", "series", "faa_di_bruno", "array_object", "value_oracles", "linear_forms"],
     2: ["pair_rules", "products", "arrangements", "numpy_functions", "programs", "bundles", "directions", "power_sums"],
     3: ["activations", "composed", "linalg_rules", "linalg_transposes", "index_transposes"],
@@ -29,10 +29,10 @@ FLOORS = {
     7: ["differentiate", "fifty_digits"],
     8: ["pointwise", "checking", "cases", "pushing", "terms", "workloads", "systems", "models"],
     9: ["verification", "constraints", "plans", "references", "ratios"],
-    10: ["estimates"],
-    11: ["operators", "damped_steps"],
-    12: ["calculus", "problems", "least_squares", "field_object"],
-    13: ["plots", "high_dimensional_tasks", "contests", "fields", "objectives", "optimisers"],
+    10: ["estimates", "damped_steps"],
+    11: ["operators", "least_squares", "objectives"],
+    12: ["calculus", "problems", "field_object", "plots", "optimisers", "preparation"],
+    13: ["high_dimensional_tasks", "contests", "fields", "training_results"],
     14: ["profile_search", "high_dimensional_training", "measuring", "posing", "training"],
     15: ["suite"],
     16: ["commands"],

@@ -50,7 +50,7 @@ def _bench(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ntaylor import measuring, workloads
-    from ntaylor.commands.progress import bar_on
+    from ntaylor.progress_bar import bar_on
     from ntaylor.storage import write_json
     from ntaylor.verification import chosen
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ntaylor.posing import Problem
-from ntaylor.suite.entry import Entry, Recipe, Widen
+from ntaylor.suite.entry import Entry, Recipe, Waves
 from ntaylor.suite.parts import hard, space, vanishing
 from ntaylor.suite.spectral import Evolution, evolve
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ntaylor.posing import Condition, Problem
-from ntaylor.suite.entry import Entry, Recipe
+from ntaylor.suite.entry import Entry, Recipe, Waves
 
 __all__ = ["ENTRIES"]
 
@@ -42,11 +42,12 @@ ENTRIES = (
         order=6,
         smooth=True,
         source="Wazwaz 2001, Appl. Math. Comput. 118; exact u = (1 − x)eˣ",
-        published="about 1e-4 (decomposition method, 2001)",
+        published="no figure of a network at hand",
         make=_beam,
         recipe=Recipe(
             {"widths": [1, 16, 16, 1], "input_range": (0.0, 1.0)},
             {"optimizer": "lm", "steps": 100, "points": 60},
+            Waves(20, 3.0, 60),
         ),
         grid=(1001,),
     ),

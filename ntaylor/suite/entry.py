@@ -13,33 +13,47 @@ import numpy as np
 
 from ntaylor.posing import Problem
 
-__all__ = ["Entry", "Recipe", "Widen"]
+__all__ = ["Entry", "Recipe", "Waves"]
 
 
 @dataclass(frozen=True)
-class Widen:
-    """A second stage: fixed random features put beside the trained network, with output weights zero at first.
+class Waves:
+    """A network of fixed random waves: [sin z, cos z] W, z = Kξ, with ξ the inputs mapped to [−1, 1].
 
-    ``count`` waves [sin z, cos z], z = k·ξ, with ξ the inputs mapped to [−1, 1] and k from N(0, ``frequency``²) in
-    each; the problem is nearly linear in their weights, so that few Gauss–Newton steps give many more digits.
+    ``count`` wave vectors K, whose entries are from N(0, ``frequency``²), a number or one an input; where an input has
+    a period, its entries are the whole multiples of π nearest to draws from ±√3 ``frequency``. Only W is trained. The
+    residual of a linear equation is linear in W, and that of others nearly so: Gauss–Newton steps converge to the last
+    digits in a few (the random feature method, Chen, Chi, E, Yang 2022, arXiv 2207.13380).
     """
 
     count: int
     frequency: float | tuple[float, ...]
     points: int
-    steps: int = 6
+    condition_points: int | None = None
+    steps: int = 16
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A network and how it is trained, as data: what ``ntaylor solve`` does unless told otherwise.
 
-    ``network`` are arguments of :meth:`ntaylor.MLP.create`, ``train`` those of :func:`ntaylor.train`.
+    ``network`` are arguments of :meth:`ntaylor.MLP.create`, ``train`` those of :func:`ntaylor.train`. With ``waves``
+    these come in its place, or, with ``first``, beside it when it has been trained.
     """
 
     network: Mapping[str, Any]
     train: Mapping[str, Any]
-    widen: Widen | None = None
+    waves: Waves | None = None
+    first: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it is, in a few words: for tables."""
+        widths, kind = "×".join(map(str, self.network["widths"][1:-1])), self.network.get("activation", "tanh")
+        trained = f"{kind} {widths}"
+        if self.waves is None:
+            return trained
+        return f"{trained} + {self.waves.count} waves" if self.first else f"{self.waves.count} waves"
 
 
 @dataclass(frozen=True)

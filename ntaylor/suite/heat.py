@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ntaylor.posing import Problem
-from ntaylor.suite.entry import Entry, Recipe, Widen
+from ntaylor.suite.entry import Entry, Recipe, Waves
 from ntaylor.suite.parts import hard, space, vanishing
 
 __all__ = ["ENTRIES"]
@@ -41,7 +41,7 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 20, 20, 1], "input_range": ([0.0, 0.0], [1.0, 1.0])},
             {"optimizer": "lm", "steps": 60, "points": 600},
-            Widen(150, 3.0, 900),
+            Waves(150, 3.0, 700),
         ),
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ntaylor.posing import Problem
-from ntaylor.suite.entry import Entry, Recipe, Widen
+from ntaylor.suite.entry import Entry, Recipe, Waves
 from ntaylor.suite.parts import hard, vanishing
 
 __all__ = ["ENTRIES"]
@@ -43,7 +43,7 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 24, 24, 1], "activation": "sin"},
             {"optimizer": "lm", "steps": 80, "points": 900},
-            Widen(250, (3.0, 9.0), 1200),
+            Waves(300, (3.0, 8.0), 1000),
         ),
     ),
 )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ntaylor.posing import Condition, Problem
-from ntaylor.suite.entry import Entry, Recipe, Widen
+from ntaylor.suite.entry import Entry, Recipe, Waves
 
 __all__ = ["ENTRIES", "solitons"]
 
@@ -82,7 +82,7 @@ def _entry(name: str, title: str, make: Callable[[], Problem], recipe: Recipe) -
         order=3,
         smooth=True,
         source="Hirota 1971, Phys. Rev. Lett. 27; exact",
-        published="1e-3 to 1e-4 with Adam and L-BFGS",
+        published="no figure for this start at hand",
         make=make,
         recipe=recipe,
     )
@@ -96,7 +96,7 @@ ENTRIES = (
         Recipe(
             {"widths": [2, 24, 24, 1], "input_range": ([-5.0, -0.5], [5.0, 0.5])},
             {"optimizer": "lm", "steps": 120, "points": 1000},
-            Widen(250, (8.0, 4.0), 1500),
+            Waves(250, (8.0, 4.0), 1500),
         ),
     ),
     _entry(
@@ -106,7 +106,7 @@ ENTRIES = (
         Recipe(
             {"widths": [2, 24, 24, 1], "input_range": ([-8.0, -2.0], [8.0, 2.0])},
             {"optimizer": "lm", "steps": 120, "points": 1000},
-            Widen(300, (8.0, 6.0), 1800),
+            Waves(300, (8.0, 6.0), 1800),
         ),
     ),
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ntaylor.posing import Condition, Problem
-from ntaylor.suite.entry import Entry, Recipe
+from ntaylor.suite.entry import Entry, Recipe, Waves
 
 __all__ = ["ENTRIES", "REYNOLDS"]
 
@@ -66,11 +66,12 @@ ENTRIES = (
         order=2,
         smooth=True,
         source="Kovasznay 1948, Proc. Camb. Phil. Soc. 44; exact",
-        published="1e-3 to 1e-4 with Adam and L-BFGS (NSFnets, arXiv 2003.06496); 1e-6 to 1e-7 with second-order ones",
+        published="1e-3 to 1e-4 with Adam and L-BFGS (NSFnets, arXiv 2003.06496)",
         make=_kovasznay,
         recipe=Recipe(
             {"widths": [2, 24, 24, 3], "input_range": ([-0.5, -0.5], [1.0, 1.5])},
             {"optimizer": "lm", "steps": 150, "points": 700},
+            Waves(150, (3.0, 6.0), 700),
         ),
         grid=(76, 101),
     ),

@@ -1,7 +1,7 @@
 """The phase-field crystal equation in one dimension: sixth order, nonlinear, conserving ∫u.
 
 Floor 15. u_t = ∂²_x [(r + (1 + ∂²_x)²) u + u³] with r = −1/2 (Elder, Katakowski, Haataja, Grant 2002, Phys. Rev. Lett.
-88), periodic with period 4π, 0 <= t <= 2. Short waves die at the rate k⁶, so a start that is simple has a layer in
+88), periodic with period 4π, 0 <= t <= 1. Short waves die at the rate k⁶, so a start that is simple has a layer in
 time; the start here is what 0.3 cos x + 0.1 cos x/2 + 0.1 sin 3x/2 becomes after one unit of time. The reference is a
 Fourier series of 64 points stepped by ETDRK4.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ntaylor.posing import Problem
-from ntaylor.suite.entry import Entry, Recipe, Widen
+from ntaylor.suite.entry import Entry, Recipe, Waves
 from ntaylor.suite.parts import hard, space, vanishing
 from ntaylor.suite.spectral import Evolution, evolve
 
@@ -22,7 +22,7 @@ __all__ = ["ENTRIES", "reference"]
 
 Array = Any
 PERIOD = 4 * np.pi
-END = 2.0
+END = 1.0
 UNDERCOOLING = -0.5
 
 
@@ -46,7 +46,7 @@ def reference(points: int = 64, step: float = 0.002, nodes: int = 24) -> Evoluti
         low=0.0,
         length=PERIOD,
         points=points,
-        edges=(0.0, 0.5, 1.0, 1.5, 2.0, 3.0),
+        edges=(0.0, 0.5, 1.0, 1.5, 2.0),
         step=step,
         nodes=nodes,
     )
@@ -76,16 +76,16 @@ ENTRIES = (
     Entry(
         name="phase-field-crystal",
         title="phase-field crystal",
-        equation="u_t = ((1 + ∂ₓ²)²u − u/2 + u³)_xx, period 4π, 0 ≤ t ≤ 2",
+        equation="u_t = ((1 + ∂ₓ²)²u − u/2 + u³)_xx, period 4π, 0 ≤ t ≤ 1",
         order=6,
         smooth=True,
         source="Elder and others 2002, Phys. Rev. Lett. 88; reference by Fourier series and ETDRK4",
-        published="no figure for this solution known to us",
+        published="no figure at hand",
         make=_problem,
         recipe=Recipe(
             {"widths": [2, 20, 20, 1], "periods": (PERIOD, None), "input_range": ([0.0, 0.0], [PERIOD, END])},
             {"optimizer": "lm", "steps": 100, "points": 800},
-            Widen(200, (6.0, 3.0), 1200),
+            Waves(300, (20.0, 3.0), 1000),
         ),
     ),
 )

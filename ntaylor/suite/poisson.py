@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ntaylor.posing import Condition, Problem
-from ntaylor.suite.entry import Entry, Recipe, Widen
+from ntaylor.suite.entry import Entry, Recipe, Waves
 from ntaylor.suite.parts import hard, vanishing
 
 __all__ = ["ENTRIES"]
@@ -65,7 +65,7 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 20, 20, 1], "input_range": ([0.0, 0.0], [1.0, 1.0])},
             {"optimizer": "lm", "steps": 60, "points": 600},
-            Widen(150, 3.0, 900),
+            Waves(150, 3.0, 700),
         ),
     ),
     Entry(
@@ -75,7 +75,7 @@ ENTRIES = (
         order=2,
         smooth=True,
         source="Müller and Zeinhofer 2023, arXiv 2302.13163; exact u = Σ cos πx_i",
-        published="about 1e-4 to 1e-5 with second-order optimisers",
+        published="no figure at hand",
         make=_cube,
         recipe=Recipe(
             {"widths": [5, 32, 32, 1], "input_range": ([0.0] * 5, [1.0] * 5)},

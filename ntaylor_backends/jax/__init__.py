@@ -23,6 +23,8 @@ from ntaylor_backends.jax import (
     gradient,
     gram_root,
     interpreter,
+    least_squares,
+    models,
     nested,
     pytrees,
     training,
@@ -76,7 +78,10 @@ class _JaxAdapter(Adapter):
     total = staticmethod(directions.total)
     spread = staticmethod(directions.spread)
     vmap = staticmethod(jax.vmap)
+    model = staticmethod(models.model)
     trainer = training.Trainer
+    least_squares = staticmethod(least_squares.least_squares)
+    placed = staticmethod(models.placed)
     contestants = contestants.Contestants
     hessian_diagonal = staticmethod(training.hessian_diagonal)
 

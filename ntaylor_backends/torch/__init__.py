@@ -17,6 +17,7 @@ from ntaylor_backends.torch import (
     gram_root,
     jets,
     kernel_choice,
+    models,
     nested,
     nodes,
     recorder,
@@ -61,7 +62,9 @@ class _TorchAdapter(Adapter):
     draws = draws.TorchDraws
     gram_root = staticmethod(gram_root.gram_root)
     vmap = staticmethod(torch.func.vmap)
+    model = staticmethod(models.model)
     trainer = training.Trainer
+    share = staticmethod(training.share)
     contestants = contestants.Contestants
     hessian_diagonal = staticmethod(training.hessian_diagonal)
 
