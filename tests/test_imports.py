@@ -34,9 +34,10 @@ FLOORS = {
     12: ["calculus", "problems", "fields", "plots", "optimisers", "preparation"],
     13: ["high_dimensional_tasks", "contests", "training_results"],
     14: ["profile_search", "high_dimensional_training", "measuring", "posing", "training"],
-    15: ["commands"],
-    16: ["cli"],
-    17: ["__main__"],
+    15: ["suite"],
+    16: ["commands"],
+    17: ["cli"],
+    18: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 ADAPTED = {

@@ -1,6 +1,6 @@
 """``ntaylor verify`` and ``ntaylor check``: do the backends agree, and does my own model?
 
-Floor 15: arguments, progress, files and words; the measuring is done by ``verification`` and ``checking``.
+Floor 16: arguments, progress, files and words; the measuring is done by ``verification`` and ``checking``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``ntaylor bench``: what derivatives cost on this machine, beside everybody else's and the floor.
 
-Floor 15: arguments, progress, files and words; the measuring is ``measuring``'s.
+Floor 16: arguments, progress, files and words; the measuring is ``measuring``'s.
 """
 
 from __future__ import annotations
