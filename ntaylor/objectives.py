@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ntaylor.array_object import ArrayObject
 from ntaylor.dispatch import Model, adapter_for
 from ntaylor.namespace import MissingRule, array_namespace, device
 from ntaylor.systems import components, pointwise_jacobian
@@ -76,7 +77,7 @@ class Objective:
         if hasattr(residual, "loss"):  # with its derivatives
             mean, count = residual.loss(self.sobolev_weights), int(residual.value.shape[0])
         else:
-            mean, count = array_namespace(residual).mean(residual * residual), int(residual.shape[0])
+            mean, count = _space(residual).mean(residual * residual), int(residual.shape[0])
         total = self.totals.get(_group(name, self.totals), count)
         return mean if total == count else mean * (count / total)
 
@@ -87,11 +88,13 @@ class Objective:
         rows: list[Array] = []
         for name, residual in found.items():
             weight = data[WEIGHT + name]
-            given = residual.rows(self.sobolev_weights) if hasattr(residual, "rows") else residual
-            parts = components(given)
-            # A term of several numbers a point has the mean over all of them; rows of derivatives are a sum already.
-            count = parts[0].shape[0] * (1 if hasattr(residual, "rows") else len(parts))
-            scale = array_namespace(weight).sqrt(weight / count)
+            if hasattr(residual, "rows"):  # with its derivatives, in one vector: one after another, each at all points
+                flat = residual.rows(self.sobolev_weights)
+                parts, count = components(_space(flat).reshape(flat, (-1, residual.value.shape[0])).T), 1
+            else:  # of several numbers a point the mean over all of them
+                parts = components(residual)
+                count = parts[0].shape[0] * len(parts)
+            scale = _space(weight).sqrt(weight / count)
             rows += [part * scale for part in parts]
         return rows
 
@@ -150,6 +153,10 @@ def groups(data: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         name: {name: data[name], **({name + VALUES: data[name + VALUES]} if name + VALUES in data else {}), **weights}
         for name in own
     }
+
+
+def _space(array: Array) -> Any:
+    return array.__array_namespace__() if isinstance(array, ArrayObject) else array_namespace(array)
 
 
 def _group(term: str, known: Mapping[str, Any]) -> str:
