@@ -15,6 +15,7 @@ from typing import Any
 from ntaylor.array_object import ArrayObject
 from ntaylor.dispatch import Model, adapter_for
 from ntaylor.namespace import MissingRule, array_namespace, device
+from ntaylor.quantities import Repeated
 from ntaylor.systems import components, pointwise_jacobian
 
 __all__ = ["UNKNOWN", "VALUES", "WEIGHT", "FlatSystem", "Objective"]
@@ -120,9 +121,12 @@ class Objective:
     def _pointwise(self, parameters: Mapping[str, Array], group: Mapping[str, Array], *, check: bool = False) -> Any:
         network = self.model.network.replace({name: parameters[name] for name in self.model.arrays})
         unknowns = self.unknowns(parameters)
-        return pointwise_jacobian(
-            lambda net, given: self._rows(self.terms(net, given, group), group), network, unknowns, check=check
-        )
+
+        def rows(net: Any, given: Mapping[str, Array]) -> list[Array]:
+            repeated = {name: Repeated(a) for name, a in given.items()}
+            return self._rows(self.terms(net, repeated, group), group)
+
+        return pointwise_jacobian(rows, network, unknowns, check=check)
 
     def _by_autograd(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, Array]:
         xp = array_namespace(*parameters.values())
@@ -179,6 +183,8 @@ class FlatSystem:
         first = parameters[names[0]]
         self._like = first
         self.on_host = _is_on_host(first)
+        self._known: Any = None
+        """Rows where they could be had."""
         objective.check(parameters, data)
         compiled = adapter_for(first).compiled or (lambda f: f)
         self._rows = compiled(lambda theta, data: objective.rows(self.split(theta), data))
@@ -203,8 +209,13 @@ class FlatSystem:
         return self.split(self._in(theta))
 
     def residual(self, theta: Array) -> Array:
-        """The rows."""
-        return self._out(self._rows(self._in(theta), self.data)[0])
+        """The rows; no numbers where θ leads out of the domain of a function in them, as a trial step may."""
+        try:
+            return self._out(self._rows(self._in(theta), self.data)[0])
+        except ValueError:
+            if self._known is None:
+                raise
+            return self._known * math.nan
 
     def means(self, theta: Array) -> dict[str, float]:
         """The terms' mean squares."""
@@ -213,7 +224,8 @@ class FlatSystem:
     def residual_and_jacobian(self, theta: Array) -> tuple[Array, Array]:
         """The rows and their derivatives."""
         rows, jacobian = self._both(self._in(theta), self.data)
-        return self._out(rows), self._out(jacobian)
+        self._known = self._out(rows)
+        return self._known, self._out(jacobian)
 
     def _in(self, theta: Array) -> Array:
         if not self.on_host:

@@ -288,7 +288,11 @@ class _Scipy(_Flat):
                     ftol=1e-15,
                     gtol=1e-15,
                 )
-        return reasons[0] if reasons else "converged"
+        if not reasons:
+            terms = self._terms()
+            bad = not all(math.isfinite(mean) for mean in terms.values())
+            return note(math.nan, terms) if bad else "converged"
+        return reasons[0]
 
     @contextlib.contextmanager
     def _without_numbers(self, note: Note, reasons: list[str]) -> Iterator[None]:

@@ -157,7 +157,7 @@ class _Run:
                     self._run_stage(bar, interrupted)
         except KeyboardInterrupt:
             self._store()
-            self.ready.model.given(self._good())
+            self._given()
             raise
         if not self.reason:
             self.reason = "steps"
@@ -181,8 +181,9 @@ class _Run:
 
         while self.done < steps:
             every = self.ready.period
-            until = steps if every is None else min(steps, (self.done // every + 1) * every)
-            self.reason = stage.advance(until - self.done, note)
+            # Counted over all stages, so that a run that goes on changes its data at the same steps.
+            left = steps - self.done if every is None else min(steps - self.done, every - self._step % every)
+            self.reason = self._advanced(stage, left, note)
             if self.reason == "converged" and self.place + 1 < len(self.stages):
                 self.reason = ""  # the next method may still get further
                 break
@@ -194,6 +195,16 @@ class _Run:
         bar.remove_task(task)
         self.place, self.done, self.stage = self.place + 1, 0, None
         self.best, self.waited = math.inf, 0
+
+    def _advanced(self, stage: Stage, steps: int, note: Callable[[float, Mapping[str, float]], str]) -> str:
+        try:
+            return stage.advance(steps, note)
+        except ValueError as error:
+            if not self.history:
+                raise
+            # NumPy's functions say that they were left without a derivative where others give no number.
+            self.failed = f"no finite number at step {self._step + 1}: {error}"
+            return self.failed
 
     def _made(self) -> Stage:
         ready = self.ready
@@ -259,6 +270,11 @@ class _Run:
             return self.parameters
         return dict(self.stage.parameters())
 
+    def _given(self) -> Any:
+        """The network that the user gets."""
+        good = self._good()
+        return self.ready.model.given({name: good[name] for name in self.ready.model.arrays})
+
     def _result(self) -> TrainingResult:
         good = self._good()
         if self.failed:
@@ -266,7 +282,7 @@ class _Run:
             warnings.warn(f"{self.failed}; the network is that of step {kept}", RuntimeWarning, stacklevel=4)
         errors = self.ready.errors(good)
         return TrainingResult(
-            network=self.ready.model.given({name: good[name] for name in self.ready.model.arrays}),
+            network=self._given(),
             function=self.ready.objective.function(good),
             unknowns={name: float(good[UNKNOWN + name]) for name in self.ready.problem.unknowns},
             history=list(self.history),

@@ -66,7 +66,7 @@ def test_all_libraries_take_the_same_steps(space):
 
 
 def test_a_system_of_equations_on_one_input(space):
-    result = trained(space, oscillator(), small(space, (1, 6, 2)), steps=25, points=30)
+    result = trained(space, oscillator(), small(space, (1, 6, 2)), steps=40, points=30)
     assert result.error < 1e-4
     assert list(result.history[-1].terms) == ["equation[0]", "equation[1]", "t=0[0]", "t=0[1]"]
 
@@ -246,17 +246,18 @@ def test_what_is_no_number_is_named_and_the_last_good_network_kept(space, tmp_pa
     )
     net = small(space, (1, 4, 1))
     path = tmp_path / "run.safetensors"
-    with pytest.warns(RuntimeWarning, match=r"no finite number at step \d+: equation is nan"), np.errstate(all="ignore"):
+    with pytest.warns(RuntimeWarning, match=r"no finite number at step \d+: (equation is nan|log is)"), np.errstate(all="ignore"):
         result = trained(
             space, problem, net, optimizer="adam", rate=5.0, steps=30, points=10, checkpoint=path
         )
-    assert result.diverged and "equation is nan" in result.reason
+    what = "log is not differentiable" if space.name == "numpy" else "equation is nan"
+    assert result.diverged and what in result.reason
     assert all(np.isfinite(p).all() for p in parameters(result, space).values())
     assert math.isfinite(result.loss)
     from ntaylor.storage import load_arrays
 
     arrays, about = load_arrays(path)
-    assert "equation is nan" in about["failed"]
+    assert what in about["failed"]
     for name, p in parameters(result, space).items():
         np.testing.assert_array_equal(arrays[f"good.{name}"], p)
 
