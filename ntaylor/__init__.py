@@ -18,11 +18,15 @@ from ntaylor.fields import residual
 from ntaylor.jets import Jet
 from ntaylor.namespace import MissingRule
 from ntaylor.networks import MLP
+from ntaylor.posing import Condition, Problem
+from ntaylor.training import train
 
 __all__ = [
     "MLP",
+    "Condition",
     "Jet",
     "MissingRule",
+    "Problem",
     "activations",
     "biharmonic",
     "check",
@@ -41,6 +45,7 @@ __all__ = [
     "operators",
     "partial",
     "residual",
+    "train",
     "value_and_grad",
 ]
 

@@ -1,4 +1,4 @@
-"""``python -m ntaylor`` is the ``ntaylor`` command. Floor 17."""
+"""``python -m ntaylor`` is the ``ntaylor`` command. Floor 18."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The ``ntaylor`` command. Floor 16: finds the command that was typed and turns what it raises into a message."""
+"""The ``ntaylor`` command. Floor 17: finds the command that was typed and turns what it raises into a message."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ntaylor.commands.agreement import add_check, add_verify
 from ntaylor.commands.arguments import RefusedError
 from ntaylor.commands.bench import add_bench
 from ntaylor.commands.highdim import add_highdim
+from ntaylor.commands.problems import add_problems
 from ntaylor.commands.profiles import add_burgers
 
 __all__ = ["main"]
@@ -44,6 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ntaylor {ntaylor.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_verify, add_check, add_bench, add_burgers, add_highdim):
+    for add in (add_verify, add_check, add_bench, add_burgers, add_highdim, add_problems):
         add(commands)
     return parser

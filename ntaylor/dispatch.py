@@ -13,7 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Adapter", "Contestant", "Contestants", "Draw", "Prepared", "Trainer", "adapter_for", "serve"]
+__all__ = [
+    "Adapter",
+    "Contestant",
+    "Contestants",
+    "Draw",
+    "Model",
+    "Prepared",
+    "Trainer",
+    "adapter_for",
+    "serve",
+]
 
 
 class Draw(Protocol):
@@ -33,7 +43,13 @@ class Trainer(Protocol):
     """Parameters, an optimiser's state and a count of steps, and the compiled step from one to the next."""
 
     def step(self) -> Any:
-        """Go one step; the loss before it, on the device: whoever makes a number of it waits for the step."""
+        """Go one step; what the loss was before it, on the device: whoever makes a number of it waits for the step."""
+
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters by name, arrays of the library that later steps do not change."""
+
+    def replace_constants(self, constants: Any) -> None:
+        """Others of the same shapes, from the next step on."""
 
     def evaluate(self, function: Callable[..., Any], *points: Any) -> Any:
         """``function(parameters, constants, *points)``, of NumPy arrays, to NumPy; no gradient is prepared."""
@@ -46,6 +62,19 @@ class Trainer(Protocol):
 
     def about(self) -> dict[str, Any]:
         """ "device", its name; "peak_bytes", the most memory used on it, None where the process's own tells that."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is trained, as arrays by name, and what is made of others in their places."""
+
+    arrays: Mapping[str, Any]
+    made: Callable[[Mapping[str, Any]], Any]
+    """arrays -> the function of points that they stand for; differentiable in them."""
+    given: Callable[[Mapping[str, Any]], Any]
+    """arrays -> what the user gets: a network like the one that came, or that very one, written to."""
+    network: Any = None
+    """An ``MLP`` with these parameters that is this function, where it is one: it has a closed-form pullback."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,18 @@ class Adapter:
     value_and_grad: Callable[..., Any] | None = None
     """(loss, parameters) -> (value, gradient), both of this library; gradient shaped as parameters."""
 
+    vjp: Callable[..., Any] | None = None
+    """(function, arrays) -> (outputs, pullback), by the library's own reverse mode; as ``gradients.vjp``."""
+
+    jacobian: Callable[..., Any] | None = None
+    """(function, parameters) -> (r, {name: ∂r/∂parameter (rows, \\*shape)}) for function(parameters) -> r (rows,).
+
+    By the library's own reverse mode, one sweep for each row, many rows at a time; parameters is a flat dict of arrays.
+    """
+
+    compiled: Callable[..., Any] | None = None
+    """f -> f, of trees of arrays, as the library's compiler makes it; for what is called many times."""
+
     nested: Callable[..., Any] | None = None
     """(f, x, order, direction) -> derivatives (order+1, \\*f(x).shape) of t ↦ f(x + t·direction) at t = 0.
 
@@ -144,14 +185,34 @@ class Adapter:
     gram_root: Callable[..., Any] | None = None
     """a (R, h), R > h -> T (h, h) with TᵀT = aᵀa, differentiable where a is: equation (10.4)."""
 
-    trainer: Callable[..., Trainer] | None = None
-    """(loss, parameters, constants, steps, rate, seed, beta2=0.999) -> :class:`Trainer`.
+    model: Callable[..., Any] | None = None
+    """(net, points) -> :class:`Model` of a network of this library's own kind; None of what it does not know.
 
-    By Adam with ``beta2``, the memory of its second moments, and ``rate`` falling linearly to 0.
-
-    ``parameters``, a flat dict, and ``constants``, a sequence, are NumPy arrays, of which it makes its own on the
-    device it finds; loss(parameters, constants, draw) -> scalar. The numbers of step k follow from the seed and k.
+    ``points`` (n, d) are some at which it can be called, to see how.
     """
+
+    trainer: Callable[..., Trainer] | None = None
+    """(loss, parameters, constants, steps, rate, seed, beta2=0.999, optimiser=None, auxiliary=False) -> :class:`Trainer`.
+
+    ``optimiser`` is None for Adam with ``beta2``, the memory of its second moments, and ``rate`` falling linearly to 0;
+    else a name that the library's optimisers have, taken with ``rate``, or what it takes as one, taken as it is.
+
+    ``parameters``, a flat dict, and ``constants``, a sequence or dict of arrays, are NumPy's, of which it makes its own
+    on the device it finds, or the library's own, which stay where they are; loss(parameters, constants, draw) ->
+    scalar, with ``auxiliary`` (scalar, {name: scalar}). The numbers of step k follow from the seed and k.
+    """
+
+    least_squares: Callable[..., Any] | None = None
+    """(rows, parameters, constants, optimiser) -> :class:`Trainer` by a least-squares method of the library's.
+
+    rows(parameters, constants) -> r (rows,), of which r·r is the loss; None where ``optimiser`` is no such method.
+    """
+
+    share: Callable[..., tuple[int, int]] | None = None
+    """() -> (which process this is, of how many) that train together, each with its share of the points."""
+
+    placed: Callable[..., Any] | None = None
+    """({name: array}, devices, split) -> the arrays on several devices, rows shared out among them or copied to all."""
 
     hessian_diagonal: Callable[..., Any] | None = None
     """(f, x) -> (f(x) (batch,), gradient (batch, d), diagonal of the Hessian (batch, d)) for x (batch, d).

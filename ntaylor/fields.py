@@ -41,7 +41,7 @@ from ntaylor.equation_signatures import (
 from ntaylor.field_object import IDENTITY, RESERVED, Field, Source
 from ntaylor.namespace import as_floating, check_order, describe, hides_values, is_array
 from ntaylor.operators import Operator
-from ntaylor.quantities import Quantity, functions, plain
+from ntaylor.quantities import Quantity, Repeated, functions, plain
 from ntaylor.sobolev import Sobolev, multi_indices_to, with_derivatives
 
 __all__ = [
@@ -126,7 +126,7 @@ class _Posed:
         self.equation, self.net, self.points = equation, net, points
         self.signature = signature_of(names, points)
         check_coefficients(coefficients, optional, required, any_name)
-        self.coefficients = {name: Quantity(c) if is_array(c) else c for name, c in coefficients.items()}
+        self.coefficients = {name: Quantity(c) if is_array(c) and not isinstance(c, Quantity) else c for name, c in coefficients.items()}
         self.batch = tuple(points.shape[:-1])
 
     def source(self, compute: Callable[[tuple[int, ...]], Sequence[Array]]) -> _Numbered:
@@ -234,7 +234,7 @@ def _silence(points: Array) -> Iterator[None]:
 
 def _check_constant(coefficients: dict[str, Any], batch: tuple[int, ...]) -> None:
     for name, c in coefficients.items():
-        if is_array(c) and max(c.shape, default=1) > 1 and tuple(c.shape) == batch:
+        if is_array(c) and not isinstance(c, Repeated) and max(c.shape, default=1) > 1 and tuple(c.shape) == batch:
             raise ValueError(
                 f"the coefficient {name!r} has one number a point, shape {batch}, and how it depends on the inputs is "
                 f"not known, so sobolev=… has no derivatives of it: pass a function, and call {name}(…) of the inputs"

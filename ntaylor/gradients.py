@@ -45,6 +45,7 @@ __all__ = [
     "map_leaves",
     "sweep",
     "value_and_grad",
+    "vjp",
 ]
 
 Array = Any
@@ -174,6 +175,24 @@ def sweep(outputs: Sequence[Variable], cotangents: Sequence[Array], leaves: Sequ
             if parent is not None and cotangent is not None:
                 give(parent, cotangent)
     return [gathered[leaf.node][leaf.index] if leaf.node in gathered else None for leaf in leaves]
+
+
+def vjp(function: Callable[[list[Any]], Sequence[Any]], arrays: Sequence[Array]) -> tuple[list[Array], Pullback]:
+    """The outputs of ``function(arrays)``, and what takes cotangents of them back to the arrays, as often as called.
+
+    ``function`` maps a list of arrays to a sequence of arrays. The pullback takes one cotangent, or None, an output and
+    gives one, or None where nothing depends on it, an array.
+    """
+    level = new_level()
+    leaves = [Variable(a, level=level) for a in arrays]
+    outputs = list(function(list(leaves)))
+    followed = [isinstance(o, Variable) and o.level == level for o in outputs]
+
+    def pullback(cotangents: Sequence[Array | None]) -> Sequence[Array | None]:
+        given = [(o, c) for o, c, f in zip(outputs, cotangents, followed, strict=True) if f and c is not None]
+        return sweep([o for o, _ in given], [c for _, c in given], leaves)
+
+    return [o.value if f else o for o, f in zip(outputs, followed, strict=True)], pullback
 
 
 def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, Any]:

@@ -7,15 +7,13 @@ would have followed. One whose loss is no finite number any more ends, and keeps
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import math
 import resource
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import numpy as np
 
 from ntaylor.dispatch import Adapter, Trainer, adapter_for
 from ntaylor.high_dimensional_tasks import Elliptic, Errors, Settings, Task
+from ntaylor.interruptions import interruptions_between_steps
 from ntaylor.networks import MLP
 from ntaylor.problems.high_dimensional import PUBLISHED_ERRORS, PUBLISHED_SPEEDS
 from ntaylor.storage import load_arrays, made_with, save_arrays
@@ -123,7 +122,7 @@ def train(
     stored = time.monotonic()
     diverged = None
     clock: float | None = None  # runs from the end of the first step on
-    with _interruptions_between_steps() as interrupted:
+    with interruptions_between_steps() as interrupted:
         while at.step < settings.steps:
             if interrupted():
                 if checkpoint is not None:
@@ -201,33 +200,6 @@ def _adapter(settings: Settings) -> Adapter:
         importlib.import_module("jax").config.update("jax_enable_x64", True)
     xp = importlib.import_module(BACKENDS[settings.backend].module)
     return adapter_for(xp.zeros(1))
-
-
-@contextlib.contextmanager
-def _interruptions_between_steps() -> Iterator[Callable[[], bool]]:
-    """Hold back Ctrl-C while a step runs, whose old state is given away before the new one is there.
-
-    In another thread than the main one signals cannot be held back, nor do they arrive.
-    """
-    came = False
-
-    def note(*_: Any) -> None:
-        nonlocal came
-        if came:  # who asks twice does not want to wait
-            raise KeyboardInterrupt
-        came = True
-
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = [signal.signal(kind, note) for kind in kinds]
-    except ValueError:
-        yield lambda: False
-        return
-    try:
-        yield lambda: came
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
 
 
 def _peak_of_process() -> int:

@@ -202,8 +202,7 @@ class MLP(Chain):
             return xp.expand_dims(c, axis=-2) if lone else c
 
         u = [None if c is None else batched(c) for c in coefficients]
-        propagate = adapter_for(*u, *self.parameters.values()).propagate
-        v = propagate(self, u, order) if propagate is not None else self.push(u, order)[0]
+        v = self._propagated(u, order)
         xp = unwrapped_namespace(arrays_in(v))
         batch, in_block = tuple(v[0].shape[:-1]), isinstance(v, Block)
 
@@ -214,6 +213,11 @@ class MLP(Chain):
             return c[..., 0] if scalars and c.shape[-1] == 1 else c
 
         return mapped_all(restored, v)
+
+    def _propagated(self, u: Coefficients, order: int) -> Coefficients:
+        """Coefficients (\\*batch, m) from (\\*batch, d), by whom the backend has for it."""
+        propagate = adapter_for(*u, *self.parameters.values()).propagate
+        return propagate(self, u, order) if propagate is not None else self.push(u, order)[0]
 
     def _check_kinds(self, x: Array, coefficients: Coefficients) -> None:
         """Raise TypeError or ValueError unless coefficients and parameters go with x."""

@@ -1,4 +1,4 @@
-"""Pictures. Floor 13: arrays in, a file out; matplotlib is imported when the first one is drawn."""
+"""Pictures. Floor 12: arrays in, a file out; matplotlib is imported when the first one is drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ntaylor.storage import write_atomic
 
-__all__ = ["Curve", "cost_picture", "error_picture", "heat_map_picture", "profile_picture"]
+__all__ = ["Curve", "cost_picture", "error_picture", "heat_map_picture", "profile_picture", "training_picture"]
 
 Array = Any
 
@@ -83,6 +83,43 @@ def error_picture(
     axes.set_title(title, fontsize=11)
     axes.legend(frameon=False)
     _save(path, figure)
+
+
+def training_picture(
+    path: Path | None,
+    steps: Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    errors: Sequence[tuple[int, float]],
+    unknowns: Mapping[str, Sequence[float]],
+) -> Any:
+    """Losses over steps, and beside them the error and the unknowns where there are any; the figure.
+
+    It is written if there is a path. Raises ImportError, saying what to install, without matplotlib.
+    """
+    panels = 1 + bool(errors) + bool(unknowns)
+    figure = _figure((1.0 + 4.6 * panels, 3.8))
+    axes = figure.add_subplot(1, panels, 1)
+    for name, values in curves.items():
+        strong = name == "loss"
+        axes.semilogy(steps, values, linewidth=2.0 if strong else 1.1, color="0.2" if strong else None, label=name)
+    axes.set(xlabel="steps", title="loss and mean squares")
+    axes.legend(frameon=False, fontsize=8)
+    if errors:
+        axes = figure.add_subplot(1, panels, 2)
+        axes.semilogy(*zip(*errors, strict=True), color="#1f5fa8")
+        axes.set(xlabel="steps", title="relative L2 error")
+    if unknowns:
+        axes = figure.add_subplot(1, panels, panels)
+        for name, values in unknowns.items():
+            axes.plot(steps, values, linewidth=1.2, label=f"{name} → {values[-1]:.6g}" if values else name)
+        axes.set(xlabel="steps", title="unknowns")
+        axes.legend(frameon=False, fontsize=8)
+    for axes in figure.axes:
+        axes.grid(alpha=0.25)
+        axes.tick_params(labelsize=8)
+    if path is not None:
+        _save(path, figure)
+    return figure
 
 
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]

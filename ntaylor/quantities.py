@@ -18,7 +18,7 @@ from ntaylor.composed import COMPOSED
 from ntaylor.namespace import MissingRule, array_namespace, describe, did_you_mean, is_array
 from ntaylor.standard import NUMPY_NAMES
 
-__all__ = ["Functions", "Quantity", "functions", "plain", "wrapped"]
+__all__ = ["Functions", "Quantity", "Repeated", "functions", "plain", "wrapped"]
 
 Array = Any
 
@@ -176,6 +176,12 @@ class Functions:
 
 
 functions = Functions()
+
+
+class Repeated(Quantity):
+    """A number of the equation that is there once for every point: equal at all, so constant in the inputs."""
+
+    __slots__ = ()
 
 
 def plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from ntaylor.array_object import ArrayObject
 ROOT = Path(nt.__file__).parent
 
 FLOORS = {
-    0: ["partitions", "namespace", "storage", "standard", "array_methods"],
+    0: ["partitions", "namespace", "storage", "interruptions", "progress_bar", "standard", "array_methods", "sampling"],
     1: [
         "blocks",
         "dispatch",
@@ -37,16 +37,17 @@ FLOORS = {
     5: ["jets", "composites", "gradients"],
     6: ["networks"],
     7: ["differentiate", "fifty_digits", "passes", "terms"],
-    8: ["pointwise", "checking", "cases", "plans", "pushing", "workloads"],
+    8: ["pointwise", "checking", "cases", "plans", "pushing", "workloads", "systems", "models"],
     9: ["verification", "constraints", "applying", "references", "ratios"],
-    10: ["estimates", "field_object", "stencils"],
-    11: ["operators", "sobolev", "equation_signatures"],
-    12: ["calculus", "problems", "fields"],
-    13: ["least_squares", "plots", "high_dimensional_tasks", "contests"],
-    14: ["profile_search", "high_dimensional_training", "measuring"],
-    15: ["commands"],
-    16: ["cli"],
-    17: ["__main__"],
+    10: ["estimates", "damped_steps", "field_object", "stencils"],
+    11: ["operators", "least_squares", "objectives", "sobolev", "equation_signatures"],
+    12: ["calculus", "problems", "fields", "plots", "optimisers", "preparation"],
+    13: ["high_dimensional_tasks", "contests", "training_results"],
+    14: ["profile_search", "high_dimensional_training", "measuring", "posing", "training"],
+    15: ["suite"],
+    16: ["commands"],
+    17: ["cli"],
+    18: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 ADAPTED = {

@@ -1,1 +1,1 @@
-"""The commands of ``ntaylor``, a file a family. Floor 15: they print, write files and give an exit status."""
+"""The commands of ``ntaylor``, a file a family. Floor 16: they print, write files and give an exit status."""

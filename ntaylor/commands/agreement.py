@@ -1,6 +1,6 @@
 """``ntaylor verify`` and ``ntaylor check``: do the backends agree, and does my own model?
 
-Floor 15: arguments, progress, files and words; the measuring is done by ``verification`` and ``checking``.
+Floor 16: arguments, progress, files and words; the measuring is done by ``verification`` and ``checking``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     from ntaylor import storage, verification
     from ntaylor.commands import tables
-    from ntaylor.commands.progress import bar_on
+    from ntaylor.progress_bar import bar_on
 
     names = verification.chosen(options.backend.split(",") if options.backend is not None else None)
     plan = verification.planned(options.order, options.quick)

@@ -1,6 +1,6 @@
 """What several commands say about their arguments.
 
-Floor 15.
+Floor 16.
 """
 
 from __future__ import annotations

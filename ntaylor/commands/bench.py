@@ -1,6 +1,6 @@
 """``ntaylor bench``: what derivatives cost on this machine, beside everybody else's and the floor.
 
-Floor 15: arguments, progress, files and words; the measuring is ``measuring``'s.
+Floor 16: arguments, progress, files and words; the measuring is ``measuring``'s.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _bench(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ntaylor import measuring, workloads
-    from ntaylor.commands.progress import bar_on
+    from ntaylor.progress_bar import bar_on
     from ntaylor.storage import write_json
     from ntaylor.verification import chosen
 

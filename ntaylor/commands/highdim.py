@@ -1,6 +1,6 @@
 """``ntaylor highdim``: partial differential equations in many dimensions.
 
-Floor 15: arguments, progress, files and words; the run is ``high_dimensional_training``'s.
+Floor 16: arguments, progress, files and words; the run is ``high_dimensional_training``'s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The model that ``ntaylor check`` is given: ``file.py:factory`` or ``package.module:factory``.
 
-Floor 15: imports what the user names, calls it, and makes points where it gives none. Whatever is wrong is said with
+Floor 16: imports what the user names, calls it, and makes points where it gives none. Whatever is wrong is said with
 what came and what to type.
 """
 

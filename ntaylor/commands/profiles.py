@@ -1,6 +1,6 @@
 """``ntaylor burgers``: the self-similar Burgers profiles.
 
-Floor 15: arguments, progress, files; the search is ``profile_search``'s.
+Floor 16: arguments, progress, files; the search is ``profile_search``'s.
 """
 
 from __future__ import annotations

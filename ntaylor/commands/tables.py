@@ -1,6 +1,6 @@
 """What ``ntaylor verify`` prints: a row a backend, device and dtype, where the worst was, and what failed.
 
-Floor 15. On a wide terminal a row is a line, on a narrow one two.
+Floor 16. On a wide terminal a row is a line, on a narrow one two.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ from ntaylor_backends.jax import (
     gradient,
     gram_root,
     interpreter,
+    least_squares,
+    models,
     nested,
     pytrees,
     training,
@@ -67,13 +69,19 @@ class _JaxAdapter(Adapter):
     push = staticmethod(interpreter.push)
     activate = staticmethod(activation.activate)
     value_and_grad = staticmethod(gradient.value_and_grad)
+    vjp = staticmethod(gradient.vjp)
+    jacobian = staticmethod(gradient.jacobian)
+    compiled = staticmethod(jax.jit)
     nested = staticmethod(nested.nested)
     draws = draws.JaxDraws
     gram_root = staticmethod(gram_root.gram_root)
     total = staticmethod(directions.total)
     spread = staticmethod(directions.spread)
     vmap = staticmethod(jax.vmap)
+    model = staticmethod(models.model)
     trainer = training.Trainer
+    least_squares = staticmethod(least_squares.least_squares)
+    placed = staticmethod(models.placed)
     contestants = contestants.Contestants
     hessian_diagonal = staticmethod(training.hessian_diagonal)
 

@@ -17,6 +17,7 @@ from ntaylor_backends.torch import (
     gram_root,
     jets,
     kernel_choice,
+    models,
     nested,
     nodes,
     recorder,
@@ -57,11 +58,15 @@ class _TorchAdapter(Adapter):
     writes = staticmethod(kernel_choice.writes)
     activate = staticmethod(nodes.activate)
     value_and_grad = staticmethod(gradients.value_and_grad)
+    vjp = staticmethod(gradients.vjp)
+    jacobian = staticmethod(gradients.jacobian)
     nested = staticmethod(nested.nested)
     draws = draws.TorchDraws
     gram_root = staticmethod(gram_root.gram_root)
     vmap = staticmethod(torch.func.vmap)
+    model = staticmethod(models.model)
     trainer = training.Trainer
+    share = staticmethod(training.share)
     contestants = contestants.Contestants
     hessian_diagonal = staticmethod(training.hessian_diagonal)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,10 @@ import torch
 from ntaylor.gradients import check_loss, check_parameter, loss_and_auxiliary, map_auxiliary, map_leaves
 from ntaylor.namespace import MissingRule, describe
 
-__all__ = ["value_and_grad"]
+__all__ = ["jacobian", "value_and_grad", "vjp"]
+
+_AT_ONCE = 256
+"""Rows of a Jacobian that one batched sweep makes."""
 
 
 def value_and_grad(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, Any]:
@@ -61,3 +64,48 @@ def _compiled(loss: Callable[[Any], Any], parameters: Any) -> tuple[Any, Any]:
 
 def _detached(a: Any) -> Any:
     return a.detach() if isinstance(a, torch.Tensor) else a
+
+
+def vjp(function: Callable[[list[Any]], Sequence[Any]], arrays: Sequence[Any]) -> tuple[list[Any], Callable[..., Any]]:
+    """The slot ``vjp``."""
+    with torch.enable_grad():
+        leaves = [a.detach().requires_grad_() for a in arrays]
+        outputs = list(function(list(leaves)))
+
+    def pullback(cotangents: Sequence[Any]) -> Sequence[Any]:
+        given = [
+            (o, c)
+            for o, c in zip(outputs, cotangents, strict=True)
+            if c is not None and isinstance(o, torch.Tensor) and o.requires_grad
+        ]
+        if not given:
+            return [None] * len(leaves)
+        return torch.autograd.grad(
+            [o for o, _ in given], leaves, [c for _, c in given], retain_graph=True, allow_unused=True
+        )
+
+    return [_detached(o) for o in outputs], pullback
+
+
+def jacobian(function: Callable[[Any], Any], parameters: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The slot ``jacobian``: autograd's sweep, batched over rows."""
+    with torch.enable_grad():
+        leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        rows = function(leaves)
+    count = rows.shape[0]
+    parts: list[Sequence[Any]] = []
+    for start in range(0, count, _AT_ONCE):
+        size = min(_AT_ONCE, count - start)
+        units = torch.zeros(size, count, dtype=rows.dtype, device=rows.device)
+        units[torch.arange(size), start + torch.arange(size)] = 1
+        parts.append(
+            torch.autograd.grad(
+                rows, list(leaves.values()), units, retain_graph=True, allow_unused=True, is_grads_batched=True
+            )
+        )
+    found = {}
+    for i, (name, p) in enumerate(parameters.items()):
+        of_parts = [part[i] for part in parts]
+        zero = of_parts[0] is None
+        found[name] = p.new_zeros(count, *p.shape) if zero else torch.cat(of_parts).detach()
+    return rows.detach(), found

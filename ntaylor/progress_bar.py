@@ -1,6 +1,6 @@
 """The bar of commands that go through a list: what is being done, how much of it, since when.
 
-Floor 15.
+Floor 0.
 """
 
 from __future__ import annotations
