@@ -35,8 +35,6 @@ def vanishing(*sides: tuple[int, float], power: int = 1) -> Callable[[Any], Any]
     return factor
 
 
-def hard(
-    factor: Callable[[Any], Any], term: Callable[[Any], Any] | None = None
-) -> Callable[[Any], HardConstraint]:
+def hard(factor: Callable[[Any], Any], term: Callable[[Any], Any] | None = None) -> Callable[[Any], HardConstraint]:
     """network ↦ factor(x) · network(x) + term(x), for a problem's ``hard``."""
     return lambda network: HardConstraint(network, factor, term)

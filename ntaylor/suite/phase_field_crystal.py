@@ -68,7 +68,7 @@ def _problem() -> Problem:
         phase_field_crystal,
         {"x": (0.0, PERIOD), "t": (0.0, END)},
         hard=hard(vanishing((1, 0.0)), lambda p: start(p[..., :1])),
-        solution=lambda p: reference()(np.asarray(p) + [0.0, 1.0]),
+        solution=lambda p: reference()(np.asarray(p) + np.asarray([0.0, 1.0])),
     )
 
 
