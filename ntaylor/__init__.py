@@ -1,6 +1,6 @@
 """All derivatives of a network, or of an array function, up to order n in one forward pass."""
 
-from ntaylor import activations, jets, operators
+from ntaylor import activations, jets, operators, random_features, spectra, training_kernels
 from ntaylor.calculus import (
     biharmonic,
     curl,
@@ -37,6 +37,9 @@ __all__ = [
     "laplacian",
     "operators",
     "partial",
+    "random_features",
+    "spectra",
+    "training_kernels",
     "value_and_grad",
 ]
 
