@@ -1,6 +1,6 @@
 """All derivatives of a network, or of an array function, up to order n in one forward pass."""
 
-from ntaylor import activations, jets, operators, random_features, spectra, training_kernels
+from ntaylor import activations, finite_differences, jets, operators, random_features, spectra, training_kernels
 from ntaylor.calculus import (
     biharmonic,
     curl,
@@ -29,6 +29,7 @@ __all__ = [
     "derivative_tensor",
     "derivatives",
     "divergence",
+    "finite_differences",
     "gradient",
     "hessian",
     "hessian_product",

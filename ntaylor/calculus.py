@@ -38,6 +38,9 @@ _LAPLACIAN, _BIHARMONIC = operators.laplacian(), operators.biharmonic()
 _PARTIALS: dict[tuple[int, ...], operators.Operator] = {}
 
 
+_TENSORS: dict[tuple[int, int], tuple[tuple[operators.Operator, ...], list[int]]] = {}
+
+
 def _prepare(alpha: tuple[int, ...]) -> bool:
     """Keep the operator of a multi-index, with its plan. Apart, for torch.compile does not follow how it is made."""
     if alpha not in _PARTIALS:
@@ -45,41 +48,71 @@ def _prepare(alpha: tuple[int, ...]) -> bool:
     return True
 
 
+def _prepare_tensor(d: int, order: int) -> bool:
+    """Keep the operators of all partial derivatives of an order, and which of them is where in their tensor."""
+    if (d, order) not in _TENSORS:
+        places: dict[tuple[int, ...], int] = {}
+        where = [places.setdefault(tuple(sorted(m)), len(places)) for m in numpy.ndindex(*(d,) * order)]
+        _TENSORS[d, order] = tuple(operators.D(*m) for m in places), where
+    return True
+
+
 _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_prepare_tensor._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
+def partial(
+    f: Callable[[Any], Any],
+    x: Array,
+    alpha: Sequence[int],
+    *,
+    method: str = "auto",
+    max_directions: int | None = None,
+    **differences: Any,
+) -> Array:
     """∂^α f at x, of the shape of f(x), with a multi-index α of one order a coordinate, such as (2, 0, 1).
 
     By jets of order |α| along few directions, with exact weights (Griewank, Utke, Walther 2000; theory.md (9.3)).
+    Keywords as for an operator's call; ``step``, ``accuracy`` and ``side`` are those of ``method="fd"``.
 
     >>> import numpy as np, ntaylor as nt
     >>> nt.partial(lambda x: x[:, 0] ** 2 * x[:, 1] ** 3, np.asarray([[1.0, 2.0]]), (2, 1))   # 6 x_1²
     array([24.])
     """
     if not isinstance(alpha, (tuple, list)):
-        return operators.partial(alpha)(f, x)
+        return operators.partial(alpha)(f, x, method=method, max_directions=max_directions, **differences)
     alpha = tuple(_whole("an order in alpha", a) for a in alpha)
     _prepare(alpha)
-    return _PARTIALS[alpha](f, x)
+    return _PARTIALS[alpha](f, x, method=method, max_directions=max_directions, **differences)
 
 
-def laplacian(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
-    """Δf = Σ_i ∂²f/∂x_i² at x, of the shape of f(x). ``method`` and ``max_directions`` as for an operator's call.
+def laplacian(
+    f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None, **differences: Any
+) -> Array:
+    """Δf = Σ_i ∂²f/∂x_i² at x, of the shape of f(x). Keywords as for an operator's call, those of ``method="fd"`` too.
 
     Of an ``nt.MLP``, however many coordinates it takes, no more jets than its first layer has outputs.
     """
-    return _LAPLACIAN(f, x, method=method, max_directions=max_directions)
+    return _LAPLACIAN(f, x, method=method, max_directions=max_directions, **differences)
 
 
-def biharmonic(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
-    """Δ²f at x, of the shape of f(x)."""
-    return _BIHARMONIC(f, x, method=method, max_directions=max_directions)
+def biharmonic(
+    f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None, **differences: Any
+) -> Array:
+    """Δ²f at x, of the shape of f(x). Keywords as for :func:`laplacian`."""
+    return _BIHARMONIC(f, x, method=method, max_directions=max_directions, **differences)
 
 
-def gradient(f: Callable[[Any], Any], x: Array) -> Array:
-    """∂f/∂x_i at x by first-order jets, shape (\\*f(x).shape, d): of a vector-valued f the Jacobian."""
+def gradient(f: Callable[[Any], Any], x: Array, *, method: str = "auto", **differences: Any) -> Array:
+    """∂f/∂x_i at x by first-order jets, shape (\\*f(x).shape, d): of a vector-valued f the Jacobian.
+
+    Or with ``method="fd"`` by differences, with keywords as for an operator's call; as are :func:`divergence`,
+    :func:`curl`, :func:`hessian` and :func:`derivative_tensor`.
+    """
     x = _points(f, x)
+    if method == "fd":
+        return _tensor_of_differences(f, x, 1, differences)
+    _check_method(method, differences)
     value, first = pushing.along(f, x, Coordinates(range(x.shape[-1])), 1)
     xp = unwrapped_namespace([value])
     if first is None:
@@ -87,16 +120,16 @@ def gradient(f: Callable[[Any], Any], x: Array) -> Array:
     return xp.moveaxis(first, 0, -1)
 
 
-def divergence(f: Callable[[Any], Any], x: Array) -> Array:
+def divergence(f: Callable[[Any], Any], x: Array, **how: Any) -> Array:
     """Σ_i ∂f_i/∂x_i of a vector field f: (\\*batch, d) → (\\*batch, d); shape (\\*batch,)."""
-    jacobian = _of_field(f, x, "divergence")
+    jacobian = _of_field(f, x, "divergence", how)
     xp = unwrapped_namespace([jacobian])
     return xp.sum(xp.stack([jacobian[..., i, i] for i in range(jacobian.shape[-1])]), axis=0)
 
 
-def curl(f: Callable[[Any], Any], x: Array) -> Array:
+def curl(f: Callable[[Any], Any], x: Array, **how: Any) -> Array:
     """∇ × f of a field in 3 dimensions, (\\*batch, 3); in 2 the one number ∂_0 f_1 − ∂_1 f_0, (\\*batch,)."""
-    jacobian = _of_field(f, x, "curl")
+    jacobian = _of_field(f, x, "curl", how)
     xp, size = unwrapped_namespace([jacobian]), jacobian.shape[-1]
 
     def turn(i: int, j: int) -> Array:
@@ -109,8 +142,8 @@ def curl(f: Callable[[Any], Any], x: Array) -> Array:
     return xp.stack([turn(1, 2), turn(2, 0), turn(0, 1)], axis=-1)
 
 
-def _of_field(f: Callable[[Any], Any], x: Array, name: str) -> Array:
-    jacobian = gradient(f, x)
+def _of_field(f: Callable[[Any], Any], x: Array, name: str, how: dict[str, Any]) -> Array:
+    jacobian = gradient(f, x, **how)
     if jacobian.ndim < 2 or jacobian.shape[-1] != jacobian.shape[-2]:
         raise ValueError(
             f"{name} takes a vector field, f(x) of shape {tuple(x.shape)} like x; f(x) has shape "
@@ -119,9 +152,9 @@ def _of_field(f: Callable[[Any], Any], x: Array, name: str) -> Array:
     return jacobian
 
 
-def hessian(f: Callable[[Any], Any], x: Array) -> Array:
+def hessian(f: Callable[[Any], Any], x: Array, *, method: str = "auto", **differences: Any) -> Array:
     """∂²f/∂x_i∂x_j at x, shape (\\*f(x).shape, d, d), symmetric to the last bit."""
-    return derivative_tensor(f, x, 2)
+    return derivative_tensor(f, x, 2, method=method, **differences)
 
 
 def hessian_product(f: Callable[[Any], Any], x: Array, v: Array) -> Array:
@@ -138,7 +171,9 @@ def hessian_product(f: Callable[[Any], Any], x: Array, v: Array) -> Array:
     return gradient(lambda u: derivatives(f, u, 1, v)[1, ...], x)
 
 
-def derivative_tensor(f: Callable[[Any], Any], x: Array, order: int) -> Array:
+def derivative_tensor(
+    f: Callable[[Any], Any], x: Array, order: int, *, method: str = "auto", **differences: Any
+) -> Array:
     """All partial derivatives of the given order, shape (\\*f(x).shape, d, …, d) with d ``order`` times.
 
     C(d+n−1, n) jets, as many as the tensor has different entries (theory.md (9.4)). Order 0 is f(x).
@@ -146,6 +181,9 @@ def derivative_tensor(f: Callable[[Any], Any], x: Array, order: int) -> Array:
     order = check_order(order)
     x = _points(f, x)
     d = int(x.shape[-1])
+    if method == "fd":
+        return _tensor_of_differences(f, x, order, differences)
+    _check_method(method, differences)
     if order == 0:
         return f(x)
     directions, weights = family(d, order)
@@ -162,3 +200,20 @@ def derivative_tensor(f: Callable[[Any], Any], x: Array, order: int) -> Array:
     combined = xp.asarray(matrix, dtype=top.dtype, device=here) @ xp.reshape(top, (top.shape[0], -1))
     spread = xp.take(combined, xp.asarray(places, device=here), axis=0)
     return xp.reshape(xp.moveaxis(spread, 0, -1), (*value.shape, *(d,) * order))
+
+
+def _tensor_of_differences(f: Callable[[Any], Any], x: Array, order: int, differences: dict[str, Any]) -> Array:
+    d = int(x.shape[-1])
+    _prepare_tensor(d, order)
+    every, places = _TENSORS[d, order]
+    found = operators.jointly(every, f, x, method="fd", **differences)
+    xp = unwrapped_namespace(found)
+    spread = xp.stack([found[i] for i in places], axis=-1)
+    return xp.reshape(spread, (*found[0].shape, *(d,) * order))
+
+
+def _check_method(method: str, differences: dict[str, Any]) -> None:
+    """The whole of a tensor is by plain jets, or by differences."""
+    if method != "auto" or differences:
+        given = "".join(f", {name}={value!r}" for name, value in differences.items())
+        raise ValueError(f'method must be "auto", or "fd" with step=, accuracy= and side=; got {method!r}{given}')

@@ -34,6 +34,8 @@ from ntaylor.estimates import KINDS, VECTORS, Estimate, split
 from ntaylor.estimates import estimate as _estimate
 from ntaylor.namespace import as_floating, describe, hides_values, is_array
 from ntaylor.plans import METHODS, Plan, apply, make_plan
+from ntaylor.stencils import OperatorStencil, Settings, hashable, prepare, written_out
+from ntaylor.stencils import apply as _apply_stencils
 from ntaylor.terms import Factor, Form, Term, composed, monomials, written
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Estimate",
     "HardConstraint",
     "Operator",
+    "OperatorStencil",
     "Plan",
     "Radial",
     "biharmonic",
@@ -155,8 +158,26 @@ class Operator:
         """
         return _plan(self._dimension(dimension), self)
 
+    def stencil(
+        self, dimension: int | None = None, step: Any = None, accuracy: int = 2, side: Any = "central"
+    ) -> OperatorStencil:
+        """The points around x, their exact weights and the leading error of what ``method="fd"`` computes.
+
+        ``points, weights = laplacian().stencil(2, step=1)``. Arguments as for an operator's call; ``step=None`` is the
+        one chosen for float64. Raises ValueError for an operator with functions of x, whose weights vary.
+        """
+        return written_out(self.terms, self._dimension(dimension), Settings(hashable(step), accuracy, hashable(side)))
+
     def __call__(
-        self, f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None
+        self,
+        f: Callable[[Any], Any],
+        x: Array,
+        *,
+        method: str = "auto",
+        max_directions: int | None = None,
+        step: Any = None,
+        accuracy: int = 2,
+        side: Any = "central",
     ) -> Array:
         """L f at the points x, of the shape of f(x): a derivative, not a Taylor coefficient.
 
@@ -167,9 +188,16 @@ class Operator:
         method:
             "plain" pushes every direction to the end; "collapsed" carries the top order summed over directions;
             "compressed" replaces the directions of a second-order operator, after a network's first layer, by as many
-            as it has outputs; "auto" is the last of these that applies. All are exact, to rounding.
+            as it has outputs; "auto" is the last of these that applies. All are exact, to rounding. "fd" takes finite
+            differences instead, with an error of the power ``accuracy`` of the step: f is called on all points of the
+            stencil at once, and only has to have values, not jets.
         max_directions:
-            push at most so many at once, with any method, which bounds the memory that is not kept for a gradient.
+            push at most so many at once, with any method, which bounds the memory that is not kept for a gradient; of
+            "fd" so many points of the stencil.
+        step, accuracy, side:
+            of "fd": a number, or one a coordinate, unless left to the error model, which takes f to change by its own
+            size over a length of 1 (``nt.finite_differences.step_for`` has other scales); the power of the step, even
+            where central; "central", "forward" or "backward", or one of them a coordinate.
 
         Of a network and of a :class:`HardConstraint` of one, coordinate directions are never made into vectors. Other
         functions are called with the vectors of all directions, (directions, \\*batch, d) numbers: where d is large,
@@ -179,7 +207,8 @@ class Operator:
         Raises TypeError for integer or mixed arrays, ValueError for a dimension that does not fit, for an unknown
         method, and for "compressed" where f does not begin with a dense layer or no part is of second order.
         """
-        (result,) = jointly((self,), f, x, method=method, max_directions=max_directions)
+        differences = {"step": step, "accuracy": accuracy, "side": side}
+        (result,) = jointly((self,), f, x, method=method, max_directions=max_directions, **differences)
         return result
 
     def estimate(
@@ -296,6 +325,22 @@ def _plan(dimension: int, *operators: Operator) -> Plan:
     _prepare("", dimension, *operators)
     plan: Plan = operators[0]._plans[_key("", dimension, operators)][0]
     return plan
+
+
+def _prepare_stencil(
+    step: Any, accuracy: int, side: Any, dtype: Any, at_once: int | None, dimension: int, *operators: Operator
+) -> bool:
+    """As :func:`_prepare`, for differences."""
+    asked = (step, accuracy, side, dtype, at_once, dimension)
+    plans, key = operators[0]._plans, ("fd", *asked, *[L._number for L in operators])
+    if key not in plans:
+        if len(plans) >= _KEPT:
+            plans.clear()
+        plans[key] = prepare([L.terms for L in operators], dimension, Settings(step, accuracy, side), dtype, at_once)
+    return True
+
+
+_prepare_stencil._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class _ByIdentity:
@@ -461,16 +506,22 @@ def jointly(
     *,
     method: str = "auto",
     max_directions: int | None = None,
+    step: Any = None,
+    accuracy: int = 2,
+    side: Any = "central",
 ) -> list[Array]:
     """[L f for L in operators] at x, each of the shape of f(x), from pushes that they share. See :class:`Operator`.
 
-    ``value, second = jointly((identity(), laplacian()), net, x)`` costs what the Laplacian does.
+    ``value, second = jointly((identity(), laplacian()), net, x)`` costs what the Laplacian does. With ``method="fd"``
+    they share the points, and so the step: one that is chosen is that of the highest derivatives.
     """
     if isinstance(operators, Operator) or not all(isinstance(L, Operator) for L in operators):
         raise TypeError("jointly takes several operators, such as jointly((identity(), laplacian()), f, x)")
     x = _points(f, x)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if method not in (*METHODS, "fd"):
+        raise ValueError(f"method must be one of {', '.join((*METHODS, 'fd'))}; got {method!r}")
+    if method != "fd" and not (step is None and accuracy == 2 and side == "central"):
+        raise ValueError(f'step=, accuracy= and side= are for method="fd"; got method={method!r}')
     if max_directions is not None and _whole("max_directions", max_directions) < 1:
         raise ValueError("max_directions must be at least 1")
     dimension = int(x.shape[-1])
@@ -478,6 +529,12 @@ def jointly(
         return []
     for L in operators:
         L._dimension(dimension)
+    if method == "fd":
+        step, side = hashable(step), hashable(side)
+        dtype = x.dtype if step is None else None  # only a step that is chosen depends on it
+        asked = (step, accuracy, side, dtype, max_directions, dimension)
+        _prepare_stencil(*asked, *operators)
+        return _apply_stencils(operators[0]._plans["fd", *asked, *[L._number for L in operators]], f, x)
     return apply(_plan(dimension, *operators), f, x, method, max_directions)
 
 

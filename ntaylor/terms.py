@@ -53,18 +53,22 @@ class Form:
         """v_r and ω_r = ±1 with C = Σ_r ω_r v_r v_rᵀ: of the eigenvectors, or at each point of the Cholesky factor."""
         if not self.varies:
             return Rows(self.rows), self.signs
-        matrix = self.matrix(x)
-        d = int(x.shape[-1])
-        if not is_array(matrix) or tuple(matrix.shape[-2:]) != (d, d):
-            raise ValueError(
-                f"the matrix of weighted_laplacian at points of shape {tuple(x.shape)} must be an array "
-                f"{(*x.shape[:-1], d, d)}; the function returned {_what(matrix)}"
-            )
+        d, matrix = int(x.shape[-1]), self.values(x)
         xp = array_namespace(matrix)  # of a variable, where it is trained
         factor = xp.moveaxis(xp.linalg.cholesky(matrix), -1, 0)
         if factor.ndim == 2:  # the same at all points
             factor = xp.reshape(factor, (d, *(1,) * (x.ndim - 1), d))
         return Fields(factor), [1.0] * d
+
+    def values(self, x: Array) -> Array:
+        """C(x), checked: where it varies."""
+        matrix, d = self.matrix(x), int(x.shape[-1])
+        if not is_array(matrix) or tuple(matrix.shape[-2:]) != (d, d):
+            raise ValueError(
+                f"the matrix of weighted_laplacian at points of shape {tuple(x.shape)} must be an array "
+                f"{(*x.shape[:-1], d, d)}; the function returned {_what(matrix)}"
+            )
+        return matrix
 
 
 class Term(NamedTuple):

@@ -20,7 +20,16 @@ ROOT = Path(nt.__file__).parent
 
 FLOORS = {
     0: ["partitions", "namespace", "storage", "standard", "array_methods"],
-    1: ["blocks", "dispatch", "series", "faa_di_bruno", "array_object", "value_oracles", "linear_forms"],
+    1: [
+        "blocks",
+        "dispatch",
+        "series",
+        "faa_di_bruno",
+        "array_object",
+        "value_oracles",
+        "linear_forms",
+        "finite_differences",
+    ],
     2: ["pair_rules", "products", "arrangements", "numpy_functions", "programs", "bundles", "directions", "power_sums"],
     3: ["activations", "composed", "linalg_rules", "linalg_transposes", "index_transposes"],
     4: ["jet_rules", "transposes", "layers"],
@@ -29,7 +38,7 @@ FLOORS = {
     7: ["differentiate", "fifty_digits"],
     8: ["pointwise", "checking", "cases", "pushing", "terms", "workloads"],
     9: ["verification", "constraints", "plans", "references", "ratios"],
-    10: ["estimates"],
+    10: ["estimates", "stencils"],
     11: ["operators"],
     12: ["calculus", "problems"],
     13: ["least_squares", "plots", "high_dimensional_tasks", "contests"],
