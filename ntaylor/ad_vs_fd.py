@@ -17,22 +17,31 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ntaylor import operators, random_features, spectra, training_kernels
 from ntaylor.activations import Activation, get, relu_power
+from ntaylor.ad_vs_fd_findings import JETS, method_name, smooth_enough
 from ntaylor.collocation import Rows, residuals, residuals_and_gradient, residuals_and_jacobian
 from ntaylor.networks import MLP
+from ntaylor.storage import made_with
+from ntaylor.study_records import load_record, rounded, save_record
 
-__all__ = ["JETS", "QUICK", "Cell", "Settings", "activation_named", "cells", "method_name", "run", "smooth_enough"]
+__all__ = [
+    "QUICK",
+    "Cell",
+    "Settings",
+    "activation_named",
+    "cells",
+    "run",
+    "solution",
+    "study",
+]
 
 Array = Any
-
-JETS = "jets"
-AUTO = "fd auto"
-"""The step that the error model of the engine chooses."""
 
 _PHASE = 0.4
 
@@ -66,13 +75,15 @@ class Settings:
     width: int = 50
     training_points: dict[str, int] = field(default_factory=lambda: {"1": 64, "2": 12})
     training_scale: float = 2.0
-    training_steps: dict[str, int] = field(default_factory=lambda: {"1": 3000, "2": 1500})
+    training_steps: dict[str, int] = field(default_factory=lambda: {"1": 1500, "2": 600})
     """Dimension → how many."""
     optimisers: tuple[str, ...] = ("gd", "adam")
     rate: float = 3e-3
     """Of Adam. Gradient descent takes 1/(2 λ_1), λ_1 the largest eigenvalue of the exact rows' kernel at the start."""
     training_fd: tuple[int, ...] = (0, 2)
     """Which of the order's steps are trained with, beside the chosen one."""
+    single: tuple[str, ...] = ("tanh", "sin")
+    """Activations that are trained in float32 too, in one dimension by Adam."""
 
 
 QUICK = Settings(
@@ -89,7 +100,7 @@ QUICK = Settings(
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of work: a fit by every method with one draw of features, or trainings by every method from one start."""
+    """One unit of work: fits by every method with one draw of features, or trainings by every method from one start."""
 
     kind: str
     """ "features" or "training"."""
@@ -98,11 +109,13 @@ class Cell:
     activation: str
     seed: int
     optimiser: str = ""
+    dtype: str = "float64"
 
     @property
     def key(self) -> str:
         """Its name in the record."""
-        parts = [self.kind, f"order {self.order}", f"{self.dimension}-D", self.activation, self.optimiser]
+        dtype = "" if self.dtype == "float64" else self.dtype
+        parts = [self.kind, f"order {self.order}", f"{self.dimension}-D", self.activation, self.optimiser, dtype]
         return ", ".join([*filter(None, parts), f"seed {self.seed}"])
 
 
@@ -113,13 +126,8 @@ def activation_named(name: str) -> Activation:
     return get(name)
 
 
-def smooth_enough(name: str, order: int) -> bool:
-    """Whether the derivative of this order is continuous: of max(u, 0)^p those of an order below p are."""
-    return not (name.startswith("relu") and name[4:].isdigit()) or int(name[4:]) > order
-
-
 def cells(settings: Settings) -> Iterator[Cell]:
-    """Fits first, then trainings. Where a power of ReLU is too rough, it is fitted only, and a smoother one joins it."""
+    """Fits, then trainings. A power of ReLU that is too rough is fitted only, and a smoother one joins it."""
     for order in settings.orders:
         for dimension in settings.dimensions:
             for name in settings.activations:
@@ -135,22 +143,49 @@ def cells(settings: Settings) -> Iterator[Cell]:
                     for seed in range(settings.training_seeds):
                         yield Cell("training", order, dimension, chosen, seed, optimiser)
 
+    for order in settings.orders:
+        for name in settings.single:
+            if 1 in settings.dimensions and name in settings.activations and "adam" in settings.optimisers:
+                for seed in range(settings.training_seeds):
+                    yield Cell("training", order, 1, name, seed, "adam", "float32")
+
 
 def run(cell: Cell, settings: Settings) -> dict[str, Any]:
     """The numbers of a cell, JSON-like: per method, in the order that they ran."""
     found = _fits(cell, settings) if cell.kind == "features" else _trainings(cell, settings)
-    return {**asdict(cell), "methods": found}
+    return {**asdict(cell), "methods": {name: rounded(figures) for name, figures in found.items()}}
+
+
+def study(
+    settings: Settings,
+    path: Path,
+    *,
+    each: Callable[[int, int, str], None] | None = None,
+    seconds: float = math.inf,
+) -> dict[str, Any]:
+    """Run the cells that the record at ``path`` lacks, written after every one, until ``seconds`` are over.
+
+    ``each(done, of, key)`` is called before every cell and at the end, with an empty key.
+    """
+    content = load_record(path, asdict(settings))
+    wanted = list(cells(settings))
+    began = time.monotonic()
+    for cell in wanted:
+        if cell.key in content["cells"]:
+            continue
+        if time.monotonic() - began > seconds:
+            break
+        if each is not None:
+            each(len(content["cells"]), len(wanted), cell.key)
+        content["cells"][cell.key] = run(cell, settings)
+        content["made_with"] = made_with()
+        save_record(path, content)
+    if each is not None:
+        each(len(content["cells"]), len(wanted), "")
+    return content
 
 
 # --- problems ----------------------------------------------------------------------------------------
-
-
-def method_name(step: float | None) -> str:
-    """``jets`` is the exact one; a step that is a power of two is written so."""
-    if step is None:
-        return AUTO
-    exponent = math.log2(step)
-    return f"fd 2^{exponent:.0f}" if exponent.is_integer() else f"fd {step:g}"
 
 
 def solution(x: Array) -> Array:
@@ -169,7 +204,7 @@ def _ways(steps: Sequence[float | None], accuracy: int) -> dict[str, Callable[[R
     return {JETS: lambda rows: rows, **{method_name(step): by(step) for step in steps}}
 
 
-def _problem(order: int, dimension: int, count: int) -> list[Rows]:
+def _problem(order: int, dimension: int, count: int, dtype: str = "float64") -> list[Rows]:
     """Exact rows: interior, then Δ^k u on the boundary for k below p."""
     inner = (np.arange(count) + 0.5) / count * 2 - 1
     power = order // 2
@@ -189,7 +224,7 @@ def _problem(order: int, dimension: int, count: int) -> list[Rows]:
         values = eigenvalue * solution(points)
         weight = 1 / (abs(eigenvalue) * float(np.sqrt(np.mean(solution(points) ** 2))) * len(points) ** 0.5)
         operator = operators.polyharmonic(k, dimension) if k else operators.identity()
-        return Rows(operator, points, values, weight)
+        return Rows(operator, points.astype(dtype), values.astype(dtype), weight)
 
     return [rows(power, interior), *(rows(k, boundary) for k in range(power))]
 
@@ -259,7 +294,8 @@ def _fits(cell: Cell, settings: Settings) -> dict[str, Any]:
         matrix, right = random_features.system(features, rows)
         seconds = time.process_time() - started
         fits = random_features.solve_at(features, rows, settings.cutoffs)
-        values = fits[0].singular_values
+        # Not those of the fits: computed with vectors, by divide and conquer, small values end at eps·σ_1.
+        values = spectra.singular_values(matrix)
         exact = (matrix, values) if exact is None else exact
         solutions = np.stack([fit.coefficients for fit in fits], axis=1)
         off = features_on_test @ solutions - exact_on_test[:, None]
@@ -286,7 +322,7 @@ def _start(cell: Cell, settings: Settings) -> MLP:
     width = settings.width
     features = random_features.create(
         cell.dimension, width, activation_named(cell.activation), scale=settings.training_scale, seed=cell.seed
-    )
+    )  # the same numbers in both dtypes
     coefficients = np.random.default_rng([cell.seed, 1]).standard_normal(width) / width**0.5
     # Powers of ReLU grow with the scale to that power; tanh and sin are of size 1.
     size = float(np.sqrt(np.mean(features(_test_points(cell.dimension)) ** 2)))
@@ -296,14 +332,15 @@ def _start(cell: Cell, settings: Settings) -> MLP:
 def _trainings(cell: Cell, settings: Settings) -> dict[str, Any]:
     exact_rows = _problem(cell.order, cell.dimension, settings.training_points[str(cell.dimension)])
     start = _start(cell, settings)
-    _, jacobian = residuals_and_jacobian(exact_rows, start)
     rate = settings.rate
     if cell.optimiser == "gd":
+        _, jacobian = residuals_and_jacobian(exact_rows, start)
         rate = 0.5 / float(training_kernels.eigenvalues(jacobian)[0])
     steps = settings.steps[str(cell.order)]
     chosen: list[float | None] = [*(steps[i] for i in settings.training_fd), None]
+    trained = _problem(cell.order, cell.dimension, settings.training_points[str(cell.dimension)], cell.dtype)
     return {
-        name: _trained([way(r) for r in exact_rows], exact_rows, start, rate, cell, settings)
+        name: _trained([way(r) for r in trained], exact_rows, start, rate, cell, settings)
         for name, way in _ways(chosen, settings.accuracy).items()
     }
 
@@ -312,7 +349,7 @@ def _trained(
     rows: list[Rows], exact_rows: list[Rows], start: MLP, rate: float, cell: Cell, settings: Settings
 ) -> dict[str, Any]:
     """A training by gradient descent, or by Adam as published (β 0.9 and 0.999, ε 1e-8), on ½|r|²."""
-    net = start
+    net = start.replace({name: p.astype(cell.dtype) for name, p in start.parameters.items()})
     test = _test_points(cell.dimension)
     exact_on_test = solution(test)
     total = settings.training_steps[str(cell.dimension)]
@@ -320,7 +357,7 @@ def _trained(
     at_kernel = {0, total // 10, total}
     curve: dict[str, list[float]] = {"step": [], "loss": [], "exact_loss": [], "error": []}
     kernels: list[dict[str, Any]] = []
-    first = {name: 0.0 * p for name, p in start.parameters.items()}
+    first = {name: 0 * p for name, p in net.parameters.items()}
     second = dict(first)
     seconds, diverged = 0.0, None
     residuals_and_gradient(rows, net)  # what is recorded, or found as exact fractions, is found before the clock runs
@@ -333,8 +370,9 @@ def _trained(
             diverged = step
             break
         if step in shown:
-            exact = residuals(exact_rows, net)
-            off = net(test)[:, 0] - exact_on_test
+            wide = start.replace({name: p.astype(np.float64) for name, p in net.parameters.items()})
+            exact = residuals(exact_rows, wide)
+            off = wide(test)[:, 0] - exact_on_test
             curve["step"].append(step)
             curve["loss"].append(loss)
             curve["exact_loss"].append(float(exact @ exact))
@@ -353,11 +391,11 @@ def _trained(
                 root = np.sqrt(second[name] / (1 - 0.999 ** (step + 1)))
                 g = first[name] / (1 - 0.9 ** (step + 1)) / (root + 1e-8)
             parameters[name] = p - rate * g
-        net = start.replace(parameters)
+        net = net.replace(parameters)
     return {
         "rate": rate,
         "seconds_a_step": seconds / max(1, total + 1 if diverged is None else diverged),
         "diverged_at": diverged,
-        "curve": {name: [float(f"{v:.6g}") for v in values] for name, values in curve.items()},
+        "curve": curve,
         "kernels": kernels,
     }

@@ -88,7 +88,6 @@ class Rows:
         values, rows = _values_and_jacobian(self.operator, net, self.points)
         return values * self.weight - self.right(), rows * self.weight[:, None]
 
-
     def residual_and_gradient(self, net: MLP) -> tuple[Array, dict[str, Array]]:
         """The residual r (batch,), and the gradient of ½|r|² by name: a pullback with r, and no Jacobian is formed."""
         if not isinstance(net, MLP) or not net.parameters:
