@@ -6,7 +6,6 @@ method and one of differences in the same cell, that is with the same features o
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -79,10 +78,15 @@ def _coarse(content: Cell, order: int) -> str:
     return method_name(content["settings"]["steps"][str(order)][0])
 
 
+def _coarsest(content: Cell) -> Callable[[Cell], list[str]]:
+    return lambda cell: [_coarse(content, cell["order"])]
+
+
 # --- tables ------------------------------------------------------------------------------------------
 
-FIT_HEAD = tuple(
-    ["order", "d", "activation", "method", "H(a)", "H/log N", "N_a", "smallest kept", "σ small / exact", "residual", "error", "seconds"]
+FIT_HEAD = (
+    *("order", "d", "activation", "method", "H(a)", "H/log N", "N_a", "smallest kept"),
+    *("σ small / exact", "residual", "error", "seconds"),
 )
 
 
@@ -122,8 +126,9 @@ def fit_rows(content: Cell, short: bool = False, spread: Callable[..., str] = sp
     return rows
 
 
-TRAINING_HEAD = tuple(
-    ["order", "d", "activation", "optimiser", "method", "loss", "exact loss", "error", "H(a) of G", "H/log N of G", "ms a step", "diverged"]
+TRAINING_HEAD = (
+    *("order", "d", "activation", "optimiser", "method", "loss", "exact loss", "error"),
+    *("H(a) of G", "H/log N of G", "ms a step", "diverged"),
 )
 
 
@@ -184,7 +189,9 @@ class Count(NamedTuple):
             return "confirmed"
         if self.no >= 0.9 * self.of:
             return "refuted: the opposite holds"
-        return "no difference" if self.equal >= 0.9 * self.of else "not in general"
+        if self.equal >= 0.9 * self.of:
+            return "no difference"
+        return "never smaller, but often equal" if not self.no else "not in general"
 
     def __str__(self) -> str:
         return f"{self.yes} of {self.of}" + (f", {self.equal} equal" if self.equal else "")
@@ -243,82 +250,107 @@ def _reaches(content: Cell, pair: Any) -> bool:
 
 def findings(content: Cell) -> list[tuple[str, str, str]]:
     """(statement, verdict, evidence) of the published findings, in their order."""
-    settings, at = content["settings"], _cutoff(content)
-    fits = pairs(content, "features")
-    chosen = pairs(content, "features", _auto)
-    coarse = pairs(content, "features", lambda c: [_coarse(content, c["order"])])
-    result = []
+    return [
+        _large(content),
+        _small(content),
+        _entropy(content, "entropy", "H(a)"),
+        _entropy(content, "normalised", "H(a)/log N_a"),
+        _kernels(content),
+        *(_faster(content, optimiser) for optimiser in content["settings"]["optimisers"]),
+        _order(content),
+    ]
 
+
+def _large(content: Cell) -> tuple[str, str, str]:
     def agree(found: Sequence[Any]) -> Count:
         within = [b["large"] <= 0.05 for _, b, _ in found]
         return Count(sum(within), 0, len(within) - sum(within))
 
-    result.append(
-        (
-            "large singular values agree",
-            agree(chosen).verdict + " where the step is chosen",
-            (
-                f"those above σ_1/100 agree to 5 % in {agree(chosen)} fits with the chosen step (largest difference: "
-                f"median {spread(b['large'] for _, b, _ in chosen)}), in {agree(coarse)} with the coarsest step and in "
-                f"{agree(fits)} with any"
-            ),
-        )
+    chosen = pairs(content, "features", _auto)
+    of_coarse = agree(pairs(content, "features", _coarsest(content)))
+    evidence = (
+        f"those above σ_1/100 agree to 5 % in {agree(chosen)} fits with the chosen step (largest difference: "
+        f"{spread(b['large'] for _, b, _ in chosen)}), in {of_coarse} with the coarsest step and in "
+        f"{agree(pairs(content, 'features'))} with any"
     )
+    verdict = f"{agree(chosen).verdict} where the step is chosen; {of_coarse.verdict} where it is coarse"
+    return "large singular values agree", verdict, evidence
+
+
+def _small(content: Cell) -> tuple[str, str, str]:
+    fits = pairs(content, "features")
     ends = [p for p in fits if _reaches(content, p)]
     rest = [p for p in fits if not _reaches(content, p)]
-    larger, not_ended = (_counted((b["small"], 1.0) for _, b, _ in part) for part in (ends, rest))
-    result.append(
-        (
-            "small singular values of the FD matrix are larger",
-            f"{larger.verdict} where the exact spectrum ends below rounding; else {not_ended.verdict}",
-            (
-                f"geometric mean of the last quarter over the exact one: > 1 in {larger} pairs whose exact spectrum ends "
-                f"below {settings['cutoffs'][0]:g} σ_1 (factor {spread(b['small'] for _, b, _ in ends)}), in {not_ended} "
-                f"of the others (factor {spread(b['small'] for _, b, _ in rest)})"
-            ),
-        )
+    of_ends, of_rest = (_counted((b["small"], 1.0) for _, b, _ in part) for part in (ends, rest))
+    limit = f"{content['settings']['cutoffs'][0]:g} σ_1"
+    evidence = (
+        "geometric mean of the last quarter over the exact one: larger than 1 in "
+        f"{of_ends} pairs whose exact spectrum ends below {limit} (factor {spread(b['small'] for _, b, _ in ends)}), "
+        f"in {of_rest} of the others (factor {spread(b['small'] for _, b, _ in rest)})"
     )
-    for key, name in (("entropy", "H(a)"), ("normalised", "H(a)/log N_a")):
-        all_steps = _entropies(content, key, at)
-        by_cutoff = "; ".join(
-            f"a = {a:g} σ_1: {_entropies(content, key, i)} (chosen step {_entropies(content, key, i, _auto)})"
-            for i, a in enumerate(settings["cutoffs"])
-        )
-        verdicts = {_entropies(content, key, i).verdict for i in range(len(settings["cutoffs"]))}
-        depends = ", and so at every cut-off" if len(verdicts) == 1 else "; it depends on the cut-off"
-        result.append((f"AD's truncated entropy {name} is larger", all_steps.verdict + depends, by_cutoff))
-    for optimiser in settings["optimisers"]:
-        one = {"optimiser": optimiser, "dtype": "float64"}
-        counted = _counted(losses(content, **one))
-        parts = [
-            f"{label}: lower in {_counted(losses(content, methods, **one))}, median loss ratio FD/AD "
-            f"{_number(ratio(losses(content, methods, **one)))}"
-            for label, methods in (
-                ("coarsest step", lambda c: [_coarse(content, c["order"])]),
-                ("chosen step", _auto),
-                ("all", None),
-            )
-        ]
-        name = {"gd": "gradient descent", "adam": "Adam"}.get(optimiser, optimiser)
-        result.append(
-            (f"AD trains faster, by {name}", counted.verdict, "exact loss after equal steps: " + "; ".join(parts))
-        )
-    ratios = []
-    for label, methods in (("coarsest", lambda c: [_coarse(content, c["order"])]), ("chosen", _auto)):
-        by_order = [ratio(losses(content, methods, order=n, dtype="float64")) for n in settings["orders"]]
-        ratios.append((label, by_order))
-    grows = [
-        all(a <= b for a, b in itertools.pairwise(values))
-        for values in ([v for v in by_order if v is not None] for _, by_order in ratios)
-    ]
-    verdict = "confirmed" if all(grows) else "refuted" if not any(grows) else "depends on the step"
+    verdict = f"{of_ends.verdict} where the exact spectrum ends below {limit}; {of_rest.verdict} where it does not"
+    return "small singular values of the FD matrix are larger", verdict, evidence
+
+
+def _entropy(content: Cell, key: str, name: str) -> tuple[str, str, str]:
+    cutoffs = content["settings"]["cutoffs"]
+    counts = [_entropies(content, key, i) for i in range(len(cutoffs))]
     evidence = "; ".join(
-        f"{label} step, orders {', '.join(map(str, settings['orders']))}: median loss ratio FD/AD "
-        f"{', '.join(map(_number, by_order))}"
-        for label, by_order in ratios
+        f"a = {a:g} σ_1: {count} (chosen step {_entropies(content, key, i, _auto)})"
+        for i, (a, count) in enumerate(zip(cutoffs, counts, strict=True))
     )
-    result.append(("more so at higher order", verdict, evidence))
-    return result
+    shares = [count.yes / count.of for count in counts if count.of]
+    depends = max(shares, default=0) - min(shares, default=0) > 0.2
+    verdict = counts[_cutoff(content)].verdict
+    return (
+        f"AD's truncated entropy {name} is larger",
+        verdict + ("; how often, depends on the cut-off" if depends else ", whatever the cut-off"),
+        evidence,
+    )
+
+
+def _kernels(content: Cell) -> tuple[str, str, str]:
+    """The same of the training kernels, at the start and at the end."""
+    at = _cutoff(content)
+    found = [
+        (a["kernels"], b["kernels"])
+        for a, b, _ in pairs(content, "training", dtype="float64")
+        if a["diverged_at"] is None and b["diverged_at"] is None
+    ]
+    counts = {
+        (key, place): _counted((a[place][key][at], b[place][key][at]) for a, b in found)
+        for key in ("entropy", "normalised")
+        for place in (0, -1)
+    }
+    evidence = "; ".join(
+        f"{ {'entropy': 'H(a)', 'normalised': 'H/log N_a'}[key] } {'after' if place else 'before'} training: {count}"
+        for (key, place), count in counts.items()
+    )
+    return "so is that of its training kernel", counts["normalised", 0].verdict, evidence
+
+
+def _faster(content: Cell, optimiser: str) -> tuple[str, str, str]:
+    one = {"optimiser": optimiser, "dtype": "float64"}
+    parts = []
+    for label, methods in (("coarsest step", _coarsest(content)), ("chosen step", _auto)):
+        found = losses(content, methods, **one)
+        parts.append(f"{label}: lower in {_counted(found)}, median loss ratio FD/AD {_number(ratio(found))}")
+    name = {"gd": "gradient descent", "adam": "Adam"}.get(optimiser, optimiser)
+    verdicts = [_counted(losses(content, m, **one)).verdict for m in (_coarsest(content), _auto)]
+    verdict = f"coarsest step: {verdicts[0]}; chosen step: {verdicts[1]}"
+    return f"AD trains faster, by {name}", verdict, "exact loss after equal steps: " + "; ".join(parts)
+
+
+def _order(content: Cell) -> tuple[str, str, str]:
+    orders, verdicts, parts = content["settings"]["orders"], [], []
+    for label, methods in (("coarsest", _coarsest(content)), ("chosen", _auto)):
+        by_order = [ratio(losses(content, methods, order=n, dtype="float64")) for n in orders]
+        listed = ", ".join(map(_number, by_order))
+        parts.append(f"{label} step, orders {', '.join(map(str, orders))}: median loss ratio FD/AD {listed}")
+        first, last = by_order[0], by_order[-1]
+        growth = 1.0 if first is None or last is None else last / first
+        verdicts.append(f"{label} step: {'yes' if growth > 1.01 else 'no' if growth < 0.99 else 'no difference'}")
+    return "more so at higher order", "; ".join(verdicts), "; ".join(parts)
 
 
 def _number(value: float | None) -> str:

@@ -73,61 +73,61 @@ def advice(content: Record) -> list[str]:
         return ratio(losses(content, methods, order=order, dtype="float32"))
 
     every = ", ".join(names.get(n, f"{n}th") for n in orders)
+    at_orders = f"at orders {', '.join(map(str, orders))}" if len(orders) > 1 else f"at order {first}"
+    tight = cutoffs[len(cutoffs) // 2 - 1]
     loose = [
         min(b["error"][: len(cutoffs) // 2]) / min(b["error"])
         for _, b, _ in pairs(content, "features", auto, order=last)
     ]
-    small = [spread([b["small"] for _, b, _ in pairs(content, "features", auto, order=n)], 1) for n in orders]
-    equal = [
-        abs(b / a - 1) for n in orders for b, a in losses(content, auto, order=n, dtype="float64") if b < float("inf")
-    ]
-    chosen_64 = [ratio(losses(content, auto, order=n, dtype="float64")) for n in orders]
-    worst = [ratio(losses(content, coarse, order=n, dtype="float64")) for n in orders]
+    small = "; ".join(spread([b["small"] for _, b, _ in pairs(content, "features", auto, order=n)]) for n in orders)
+    chosen = [found for n in orders for found in losses(content, auto, order=n, dtype="float64")]
+    apart = spread(abs(b / a - 1) for b, a in chosen if b < float("inf"))
+    dimensions = content["settings"]["dimensions"]
+    costs = [listed(cost(n, d) for d in dimensions) for n in (first, last)]
     return [
         (
-            f"If the last digits matter, take exact derivatives: with derivatives of {every} order in one dimension the "
-            f"best fit by random features had a median error of {listed(best(None, n, 0) for n in orders)} by exact ones, "
-            f"and of {listed(best(auto, n, 1) for n in orders)} by differences with the chosen step."
+            f"Look at the digits that you want: with derivatives of {every} order in one dimension the best fit by "
+            f"random features had a median error of {listed(best(None, n, 0) for n in orders)} by exact ones, and of "
+            f"{listed(best(auto, n, 1) for n in orders)} by differences with the chosen step."
         ),
         (
             "If you take differences, do not guess the step: with the coarsest of those tried the same errors were "
             f"{listed(best(coarse, n, 1) for n in orders)}."
         ),
         (
-            "What differences add to a matrix is mostly noise in its small singular values: with the chosen step the last "
-            f"quarter of them was larger than the exact ones by a factor of {'; '.join(small)} at orders "
-            f"{', '.join(map(str, orders))}."
+            "Know what differences add to a matrix, noise in its small singular values: with the chosen step the last "
+            f"quarter of them was so many times the exact ones {at_orders}: {small}."
         ),
         (
-            "So choose the cut-off of a pseudo-inverse above that noise: at order "
-            f"{last} the best error with a cut-off of at most {cutoffs[len(cutoffs) // 2 - 1]:g} was "
-            f"{spread(loose)} times the best one with any."
+            f"Choose the cut-off of a pseudo-inverse above that noise: at order {last} the best error with one of "
+            f"at most {tight:g} was {spread(loose)} times the best one with any."
         ),
         (
-            "Do not read a difference quotient's fuller spectrum as information, and do not compare entropies without "
-            "naming the cut-off: of the chosen step's pairs AD's H/log N_a was larger in "
-            f"{_share(content, 1, auto)} at {cutoffs[1]:g} σ_1 and in {_share(content, -1, auto)} at {cutoffs[-1]:g} σ_1."
+            "Do not read a difference quotient's fuller spectrum as information, and compare no entropies "
+            "without naming the cut-off: of the chosen step's pairs AD's H/log N_a was larger in "
+            f"{_share(content, 1, auto)} at {cutoffs[1]:g} σ_1 and in {_share(content, -1, auto)} at "
+            f"{cutoffs[-1]:g} σ_1."
         ),
         (
-            "In float64 the training of a small network hardly sees the method if the step is chosen well: after equal "
-            f"steps the exact loss differed by {spread(equal)} relatively, and its median ratio FD/AD was "
-            f"{listed(chosen_64)} at orders {', '.join(map(str, orders))}."
+            "Before you change the method to train faster in float64, look at the step: with the chosen one the exact "
+            f"losses after equal steps were apart by {apart}, relatively, and their median ratio FD/AD was "
+            f"{listed(ratio(losses(content, auto, order=n, dtype='float64')) for n in orders)} {at_orders}."
         ),
         (
-            "With the coarsest step that ratio was "
-            f"{listed(worst)}; and the loss that such a training shows is not the one it has: the exact one was "
-            f"{listed(own_over_exact(n) for n in orders)} times it."
+            "Do not trust the loss that a training by coarse differences shows: with the coarsest step the exact loss "
+            f"was {listed(own_over_exact(n) for n in orders)} times the one shown, and "
+            f"{listed(ratio(losses(content, coarse, order=n, dtype='float64')) for n in orders)} times that of exact "
+            f"derivatives {at_orders}."
         ),
         (
-            "In float32, in which most networks are trained, the order decides: with the chosen step the exact loss after "
-            f"equal steps was {listed(single(auto, n) for n in orders)} times that of exact derivatives, with the coarsest "
-            f"{listed(single(coarse, n) for n in orders)} times."
+            "Mind the dtype: in float32, in which most networks are trained, the exact loss after equal steps was "
+            f"{listed(single(auto, n) for n in orders)} times that of exact derivatives with the chosen step, and "
+            f"{listed(single(coarse, n) for n in orders)} times with the coarsest, {at_orders}."
         ),
         (
-            "Exact derivatives need not cost more: a step of training by differences took "
-            f"{listed([cost(first, d) for d in content['settings']['dimensions']])} times as long at order {first} and "
-            f"{listed([cost(last, d) for d in content['settings']['dimensions']])} times at order {last}, in "
-            f"{' and '.join(f'{d}' for d in content['settings']['dimensions'])} dimensions."
+            "Mind the time: a step of training by differences took "
+            f"{costs[0]} times as long as one by exact derivatives at order {first}, and {costs[1]} times at order "
+            f"{last}, in {' and '.join(map(str, dimensions))} dimension{'s' * (dimensions[-1] > 1)}."
         ),
         _rough(content),
     ]
@@ -151,10 +151,11 @@ def _rough(content: Record) -> str:
         return "Take an activation with more continuous derivatives than the equation has."
     exact = [min(c["methods"][JETS]["error"]) for c in rough]
     best = [min(min(f["error"]) for name, f in c["methods"].items() if name != JETS) for c in rough]
+    wins = ", the one case here in which they win" if statistics.median(best) < statistics.median(exact) else ""
     return (
-        f"Take an activation with more continuous derivatives than the equation has: max(u, 0)³ in an equation of "
-        f"order {order} has exact rows of zeros and so an error of {spread(exact)}, while differences with the best of the "
-        f"tried steps, which look over its kinks, had {spread(best)}: the one case here in which they win."
+        "Take an activation with more continuous derivatives than the equation has: max(u, 0)³ in an equation of "
+        f"order {order} has exact rows of zeros and so an error of {spread(exact)}; differences with the best of "
+        f"the tried steps, which look over its kinks, had {spread(best)}{wins}."
     )
 
 
@@ -272,9 +273,9 @@ def draw(content: Record, folder: Path, stem: str, kind: str = ".png") -> list[P
         "steps": (_steps, ("step h", ""), "xy", "Differences over the step; dashed: exact derivatives"),
         "loss": (
             _losses_drawn,
-            ("steps", "exact loss"),
+            ("steps + 1", "exact loss"),
             "xy",
-            "Exact loss over training, and its range over the seeds",
+            "Exact loss over training, its range over the seeds",
         ),
         "kernels": (_kernels, ("k", "λ_k / λ_1"), "y", "Training kernel before and after training by Adam, seed 0"),
     }
@@ -385,7 +386,7 @@ def _losses_drawn(content: Record) -> list[Panel]:
                 curves[_label(content, group[0], method)] = _band([s + 1 for s in steps], by_step)
             if curves:
                 name = {"gd": "gradient descent", "adam": "Adam"}[optimiser]
-                panels.append((f"order {order}, {name}{', float32' if dtype == 'float32' else ''}", curves))
+                panels.append((f"tanh, order {order}, {name}{', float32' if dtype == 'float32' else ''}", curves))
     return panels
 
 

@@ -157,7 +157,8 @@ def curves_picture(
     """Panels row by row, each of curves (x, medians, low, high) with bands; a name has one colour in all panels.
 
     A name that ends in ", exact" or ", before" is drawn dashed, in the colour of the one without. ``labels`` are those
-    of x and y; ``logarithmic`` is "y" or "xy", where y spans a factor of 10. Raises ImportError, saying what to install, without matplotlib.
+    of x and y; ``logarithmic`` is "y" or "xy", where y spans a factor of 10. Raises ImportError, saying what to
+    install, without matplotlib.
     """
     figure = _figure((1.2 + 3.4 * columns, 0.9 + 2.6 * math.ceil(len(panels) / columns)))
     from matplotlib.ticker import NullFormatter

@@ -1,4 +1,4 @@
-"""The record of a study in cells: JSON with a line a cell, written whole after each, and continued only as it was begun.
+"""The record of a study in cells: JSON, a line a cell, written whole after each, and continued only as it was begun.
 
 Floor 1: knows files and settings, not what was studied.
 """

@@ -60,7 +60,7 @@ def test_laws_are_what_they_say_and_seeds_repeat():
     assert np.std(normal[0]) == pytest.approx(3.0, rel=0.05)
     again = arrays(random_features.create(2, 4000, law="normal", scale=3.0, seed=0))
     np.testing.assert_array_equal(normal[0], again[0])
-    own = random_features.create(1, 3, law=lambda rng: (np.asarray([[1.0, 2.0, 3.0]]), np.zeros(3)))
+    own = random_features.create(1, 3, law=lambda _: (np.asarray([[1.0, 2.0, 3.0]]), np.zeros(3)))
     np.testing.assert_array_equal(own(np.asarray([[2.0]])), np.tanh([[2.0, 4.0, 6.0]]))
 
 
@@ -154,7 +154,7 @@ def test_an_activation_that_is_too_rough_has_a_matrix_of_zeros():
         (lambda: random_features.create(1, 3, law="cauchy"), ValueError, "uniform, normal"),
         (lambda: random_features.create(1, 3, law=3), TypeError, "function"),
         (lambda: random_features.create(1, 3, law=lambda rng: rng), TypeError, r"\(w, b\)"),
-        (lambda: random_features.create(1, 3, law=lambda rng: (np.ones((3, 1)), np.ones(3))), ValueError, "shape"),
+        (lambda: random_features.create(1, 3, law=lambda _: (np.ones((3, 1)), np.ones(3))), ValueError, "shape"),
         (lambda: random_features.create(1, 3, scale=0.0), ValueError, "scale"),
         (lambda: random_features.create(1, 3, "tahn"), ValueError, "did you mean"),
         (lambda: Rows(3, np.ones((2, 1))), TypeError, "operator"),
