@@ -30,6 +30,7 @@ __all__ = [
     "Stencil",
     "central",
     "error_model",
+    "largest_power",
     "least",
     "machine_epsilon",
     "on_nodes",
@@ -226,17 +227,27 @@ def least(truncation: float, accuracy: int, rounding: float, order: int, otherwi
     return 2.0 ** round(math.log2(order * rounding / (accuracy * truncation)) / (order + accuracy))
 
 
-_EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
-_EPSILON |= {"complex64": _EPSILON["float32"], "complex128": _EPSILON["float64"]}
+_FLOATS = {"bfloat16": (8, 127), "float16": (11, 15), "float32": (24, 127), "float64": (53, 1023)}
+_FLOATS |= {"complex64": _FLOATS["float32"], "complex128": _FLOATS["float64"]}
+"""Bits of the significand, and the largest exponent."""
 
 
 def machine_epsilon(dtype: Any) -> float:
     """ε of a dtype of any library, or of its name: 2^−52 of "float64"."""
+    return 2.0 ** (1 - _of_dtype(dtype)[0])
+
+
+def largest_power(dtype: Any) -> Fraction:
+    """The largest power of two of a dtype."""
+    return Fraction(2 ** _of_dtype(dtype)[1])
+
+
+def _of_dtype(dtype: Any) -> tuple[int, int]:
     named = "float64" if dtype is float else str(dtype)
     found = re.search(r"(?<![a-z])(bfloat16|float16|float32|float64|complex64|complex128)(?!\d)", named)
     if found is None:
-        raise TypeError(f"dtype must be a floating one, such as {', '.join(_EPSILON)}; got {dtype!r}")
-    return _EPSILON[found.group(1)]
+        raise TypeError(f"dtype must be a floating one, such as {', '.join(_FLOATS)}; got {dtype!r}")
+    return _FLOATS[found.group(1)]
 
 
 # --- checks ------------------------------------------------------------------------------------------

@@ -159,14 +159,21 @@ class Operator:
         return _plan(self._dimension(dimension), self)
 
     def stencil(
-        self, dimension: int | None = None, step: Any = None, accuracy: int = 2, side: Any = "central"
+        self,
+        dimension: int | None = None,
+        step: Any = None,
+        accuracy: int = 2,
+        side: Any = "central",
+        dtype: Any = "float64",
     ) -> OperatorStencil:
         """The points around x, their exact weights and the leading error of what ``method="fd"`` computes.
 
         ``points, weights = laplacian().stencil(2, step=1)``. Arguments as for an operator's call; ``step=None`` is the
-        one chosen for float64. Raises ValueError for an operator with functions of x, whose weights vary.
+        one chosen for ``dtype``. Raises ValueError for an operator with functions of x, whose weights vary.
         """
-        return written_out(self.terms, self._dimension(dimension), Settings(hashable(step), accuracy, hashable(side)))
+        return written_out(
+            self.terms, self._dimension(dimension), Settings(hashable(step), accuracy, hashable(side)), dtype
+        )
 
     def __call__(
         self,
@@ -530,9 +537,9 @@ def jointly(
     for L in operators:
         L._dimension(dimension)
     if method == "fd":
-        step, side = hashable(step), hashable(side)
-        dtype = x.dtype if step is None else None  # only a step that is chosen depends on it
-        asked = (step, accuracy, side, dtype, max_directions, dimension)
+        step, side, accuracy = hashable(step), hashable(side), _whole("accuracy", accuracy)
+        # The dtype by name, for those of two libraries do not compare.
+        asked = (step, accuracy, side, str(x.dtype), max_directions, dimension)
         _prepare_stencil(*asked, *operators)
         return _apply_stencils(operators[0]._plans["fd", *asked, *[L._number for L in operators]], f, x)
     return apply(_plan(dimension, *operators), f, x, method, max_directions)

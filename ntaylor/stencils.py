@@ -20,7 +20,16 @@ from typing import Any, NamedTuple
 import numpy
 
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.finite_differences import SIDES, ErrorModel, Stencil, central, least, machine_epsilon, one_sided
+from ntaylor.finite_differences import (
+    SIDES,
+    ErrorModel,
+    Stencil,
+    central,
+    largest_power,
+    least,
+    machine_epsilon,
+    one_sided,
+)
 from ntaylor.linear_forms import Monomial
 from ntaylor.namespace import describe, device, hides_values, is_array
 from ntaylor.plans import factor_value
@@ -138,7 +147,7 @@ class OperatorStencil:
         return ErrorModel(truncation, machine_epsilon(dtype) * float(sum(map(abs, self.weights))))
 
 
-def written_out(terms: Terms, dimension: int, settings: Settings, dtype: Any = "float64") -> OperatorStencil:
+def written_out(terms: Terms, dimension: int, settings: Settings, dtype: Any) -> OperatorStencil:
     """The stencil of one operator with constant coefficients."""
     if any(term.factors or (term.form is not None and term.form.varies) for term in terms):
         raise ValueError(
@@ -226,7 +235,7 @@ def prepare(
 ) -> Prepared:
     """Points and weights of several operators, for at most ``at_once`` points a call of the function.
 
-    Raises ValueError for a step whose weights no float can hold.
+    Raises ValueError for a step whose weights are beyond the dtype.
     """
     steps, accuracy, sides = _checked(operators, dimension, settings, dtype)
     sums = _sums(operators, dimension, steps, accuracy, sides)
@@ -237,10 +246,10 @@ def prepare(
     for offset, row in place.items():
         for i, count in offset:
             offsets[row, i] = float(count * steps[i])
-    try:
-        found = [sorted((place[o], float(w)) for o, w in by_offset.items()) for by_offset in shares.values()]
-    except OverflowError:
-        raise ValueError(f"the step {settings.step!r} is too small: the weights are beyond all floats") from None
+    limit = largest_power(dtype)
+    if any(abs(w) >= limit for by_offset in shares.values() for w in by_offset.values()):
+        raise ValueError(f"the step {settings.step!r} is too small: there are weights that {dtype} cannot hold")
+    found = [sorted((place[o], float(w)) for o, w in by_offset.items()) for by_offset in shares.values()]
     chunks = []
     for start in range(0, len(place), at_once or max(1, len(place))):
         stop = min(start + (at_once or len(place)), len(place))

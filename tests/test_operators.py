@@ -518,7 +518,7 @@ F = Wave(3)
         (lambda: D(0)(F, np.asarray(1.0)), ValueError, "points \\(batch, d\\).*reshape"),
         (lambda: D(0)(X, X), TypeError, "f must be a function"),
         (lambda: D(0)(lambda x: (x, x), X), TypeError, r"one array, it returned a tuple.*f\(x\)\[0\]"),
-        (lambda: D(0)(F, X, method="fast"), ValueError, "plain, collapsed, compressed; got 'fast'"),
+        (lambda: D(0)(F, X, method="fast"), ValueError, "plain, collapsed, compressed, fd; got 'fast'"),
         (lambda: D(0)(F, X, max_directions=0), ValueError, "at least 1"),
         (lambda: D(0)(F, X, max_directions=1.5), TypeError, "max_directions must be an integer"),
         (lambda: jointly(D(0), F, X), TypeError, "several operators"),
