@@ -388,7 +388,7 @@ def _trained(
         if step in at_kernel:
             values = training_kernels.eigenvalues(residuals_and_jacobian(rows, net)[1])
             kernels.append({"step": step, **_diagnosed(values, settings.cutoffs)})
-            if cell.seed == 0:
+            if cell.seed == 0 and cell.dimension == settings.dimensions[0]:  # those that are drawn
                 kernels[-1]["values"] = _rounded(values)
         parameters = {}
         for name, p in net.parameters.items():

@@ -191,7 +191,7 @@ class Count(NamedTuple):
             return "refuted: the opposite holds"
         if self.equal >= 0.9 * self.of:
             return "no difference"
-        return "never smaller, but often equal" if not self.no else "not in general"
+        return "never the opposite, but often equal" if not self.no else "not in general"
 
     def __str__(self) -> str:
         return f"{self.yes} of {self.of}" + (f", {self.equal} equal" if self.equal else "")
@@ -256,8 +256,10 @@ def findings(content: Cell) -> list[tuple[str, str, str]]:
         _entropy(content, "entropy", "H(a)"),
         _entropy(content, "normalised", "H(a)/log N_a"),
         _kernels(content),
-        *(_faster(content, optimiser) for optimiser in content["settings"]["optimisers"]),
-        _order(content),
+        *(_faster(content, optimiser, "float64") for optimiser in content["settings"]["optimisers"]),
+        _order(content, "float64"),
+        _faster(content, "adam", "float32"),
+        _order(content, "float32"),
     ]
 
 
@@ -326,11 +328,11 @@ def _kernels(content: Cell) -> tuple[str, str, str]:
         f"{ {'entropy': 'H(a)', 'normalised': 'H/log N_a'}[key] } {'after' if place else 'before'} training: {count}"
         for (key, place), count in counts.items()
     )
-    return "so is that of its training kernel", counts["normalised", 0].verdict, evidence
+    return "AD's training kernel has the larger H(a)/log N_a", counts["normalised", 0].verdict, evidence
 
 
-def _faster(content: Cell, optimiser: str) -> tuple[str, str, str]:
-    one = {"optimiser": optimiser, "dtype": "float64"}
+def _faster(content: Cell, optimiser: str, dtype: str) -> tuple[str, str, str]:
+    one = {"optimiser": optimiser, "dtype": dtype}
     parts = []
     for label, methods in (("coarsest step", _coarsest(content)), ("chosen step", _auto)):
         found = losses(content, methods, **one)
@@ -338,19 +340,23 @@ def _faster(content: Cell, optimiser: str) -> tuple[str, str, str]:
     name = {"gd": "gradient descent", "adam": "Adam"}.get(optimiser, optimiser)
     verdicts = [_counted(losses(content, m, **one)).verdict for m in (_coarsest(content), _auto)]
     verdict = f"coarsest step: {verdicts[0]}; chosen step: {verdicts[1]}"
-    return f"AD trains faster, by {name}", verdict, "exact loss after equal steps: " + "; ".join(parts)
+    return f"AD trains faster, by {name}{_in(dtype)}", verdict, "exact loss after equal steps: " + "; ".join(parts)
 
 
-def _order(content: Cell) -> tuple[str, str, str]:
+def _in(dtype: str) -> str:
+    return "" if dtype == "float64" else f", in {dtype}"
+
+
+def _order(content: Cell, dtype: str) -> tuple[str, str, str]:
     orders, verdicts, parts = content["settings"]["orders"], [], []
     for label, methods in (("coarsest", _coarsest(content)), ("chosen", _auto)):
-        by_order = [ratio(losses(content, methods, order=n, dtype="float64")) for n in orders]
+        by_order = [ratio(losses(content, methods, order=n, dtype=dtype)) for n in orders]
         listed = ", ".join(map(_number, by_order))
         parts.append(f"{label} step, orders {', '.join(map(str, orders))}: median loss ratio FD/AD {listed}")
         first, last = by_order[0], by_order[-1]
         growth = 1.0 if first is None or last is None else last / first
         verdicts.append(f"{label} step: {'yes' if growth > 1.01 else 'no' if growth < 0.99 else 'no difference'}")
-    return "more so at higher order", "; ".join(verdicts), "; ".join(parts)
+    return f"more so at higher order{_in(dtype)}", "; ".join(verdicts), "; ".join(parts)
 
 
 def _number(value: float | None) -> str:

@@ -79,7 +79,9 @@ def advice(content: Record) -> list[str]:
         min(b["error"][: len(cutoffs) // 2]) / min(b["error"])
         for _, b, _ in pairs(content, "features", auto, order=last)
     ]
-    small = "; ".join(spread([b["small"] for _, b, _ in pairs(content, "features", auto, order=n)]) for n in orders)
+    small = "; ".join(
+        spread(b["small"] for _, b, _ in pairs(content, "features", auto, order=n, dimension=1)) for n in orders
+    )
     chosen = [found for n in orders for found in losses(content, auto, order=n, dtype="float64")]
     apart = spread(abs(b / a - 1) for b, a in chosen if b < float("inf"))
     dimensions = content["settings"]["dimensions"]
@@ -96,7 +98,7 @@ def advice(content: Record) -> list[str]:
         ),
         (
             "Know what differences add to a matrix, noise in its small singular values: with the chosen step the last "
-            f"quarter of them was so many times the exact ones {at_orders}: {small}."
+            f"quarter of them was in one dimension so many times the exact ones {at_orders}: {small}."
         ),
         (
             f"Choose the cut-off of a pseudo-inverse above that noise: at order {last} the best error with one of "

@@ -150,7 +150,7 @@ def _print_tables(content: dict[str, Any], console: Any) -> None:
     console.print("two-layer networks: medians over the seeds, after equally many steps; G is the training kernel")
     _print_aligned(TRAINING_HEAD, training_rows(content, spread=middle), console)
     for statement, verdict, evidence in findings(content):
-        console.print(f"{statement}: {verdict.upper()}\n    {evidence}", soft_wrap=True)
+        console.print(f"{statement}?\n    {verdict}\n    {evidence}", soft_wrap=True)
     console.print()
 
 
