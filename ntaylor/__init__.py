@@ -1,6 +1,15 @@
 """All derivatives of a network, or of an array function, up to order n in one forward pass."""
 
-from ntaylor import activations, fields, finite_differences, jets, operators
+from ntaylor import (
+    activations,
+    fields,
+    finite_differences,
+    jets,
+    operators,
+    random_features,
+    spectra,
+    training_kernels,
+)
 from ntaylor.calculus import (
     biharmonic,
     curl,
@@ -44,8 +53,11 @@ __all__ = [
     "laplacian",
     "operators",
     "partial",
+    "random_features",
     "residual",
+    "spectra",
     "train",
+    "training_kernels",
     "value_and_grad",
 ]
 

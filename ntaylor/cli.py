@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from ntaylor.commands.ad_vs_fd import add_ad_vs_fd
 from ntaylor.commands.agreement import add_check, add_verify
 from ntaylor.commands.arguments import RefusedError
 from ntaylor.commands.bench import add_bench
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ntaylor {ntaylor.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_verify, add_check, add_bench, add_burgers, add_highdim, add_problems, add_solve):
+    every = (add_verify, add_check, add_bench, add_burgers, add_highdim, add_problems, add_solve, add_ad_vs_fd)
+    for add in every:
         add(commands)
     return parser

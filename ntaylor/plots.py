@@ -16,6 +16,7 @@ from ntaylor.storage import write_atomic
 __all__ = [
     "Curve",
     "cost_picture",
+    "curves_picture",
     "error_picture",
     "heat_map_picture",
     "profile_picture",
@@ -188,6 +189,66 @@ def cost_picture(
         frameon=False,
         fontsize=8,
     )
+    _save(path, figure)
+
+
+def curves_picture(
+    path: Path,
+    panels: Sequence[tuple[str, Mapping[str, Curve]]],
+    title: str,
+    labels: tuple[str, str],
+    *,
+    columns: int,
+    logarithmic: str = "y",
+) -> None:
+    """Panels row by row, each of curves (x, medians, low, high) with bands; a name has one colour in all panels.
+
+    A name that ends in ", exact" or ", before" is drawn dashed, in the colour of the one without. ``labels`` are those
+    of x and y; ``logarithmic`` is "y" or "xy", where y spans a factor of 10. Raises ImportError, saying what to
+    install, without matplotlib.
+    """
+    figure = _figure((1.2 + 3.4 * columns, 0.9 + 2.6 * math.ceil(len(panels) / columns)))
+    from matplotlib.ticker import NullFormatter
+
+    endings = (", exact", ", before", ", after")
+
+    def base(name: str) -> str:
+        return next((name.removesuffix(end) for end in endings if name.endswith(end)), name)
+
+    names = list(dict.fromkeys(base(name) for _, curves in panels for name in curves))
+    rows = math.ceil(len(panels) / columns)
+    figure.suptitle(title, fontsize=12)
+    for place, (head, curves) in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for name, (x, medians, low, high) in curves.items():
+            color = f"C{names.index(base(name)) % 10}"
+            dashed = name.endswith(endings[:2])
+            axes.plot(
+                x, medians, color=color, label=name, linewidth=1.1 if dashed else 1.6, linestyle="--" if dashed else "-"
+            )
+            axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+        known = [v for _, *values in curves.values() for part in values for v in part if v > 0]
+        if max(known, default=10.0) >= 10 * min(known, default=1.0):
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        if logarithmic == "xy":
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            ticks = sorted({v for x, *_ in curves.values() for v in x})
+            if len(ticks) <= 8 and all(math.log2(v).is_integer() for v in ticks):
+                axes.set_xticks(ticks, [f"$2^{{{math.log2(v):.0f}}}$" for v in ticks], minor=False)
+                axes.minorticks_off()
+        axes.set_title(head, fontsize=10)
+        axes.grid(alpha=0.25)
+        axes.tick_params(labelsize=8)
+        if place >= len(panels) - columns:
+            axes.set_xlabel(labels[0], fontsize=9)
+        if place % columns == 0 and labels[1]:
+            axes.set_ylabel(labels[1], fontsize=9)
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     _save(path, figure)
 
 

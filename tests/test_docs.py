@@ -69,7 +69,7 @@ def test_the_architecture_names_every_file():
             assert f"`{path.name}`" in text, f"{path.name} is on no floor of docs/architecture.md"
 
 
-@pytest.mark.parametrize("name", ["profiles", "performance", "high_dimensional"])
+@pytest.mark.parametrize("name", ["profiles", "performance", "high_dimensional", "ad_vs_fd"])
 def test_measured_pages_are_what_their_script_makes_of_the_committed_results(name):
     specification = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     script = importlib.util.module_from_spec(specification)
