@@ -13,6 +13,7 @@ from ntaylor.commands.arguments import RefusedError
 from ntaylor.commands.bench import add_bench
 from ntaylor.commands.highdim import add_highdim
 from ntaylor.commands.profiles import add_burgers
+from ntaylor.commands.tangentprop import add_tangentprop
 
 __all__ = ["main"]
 
@@ -44,6 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ntaylor {ntaylor.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_verify, add_check, add_bench, add_burgers, add_highdim):
+    for add in (add_verify, add_check, add_bench, add_burgers, add_highdim, add_tangentprop):
         add(commands)
     return parser

@@ -33,7 +33,7 @@ FLOORS = {
     11: ["operators"],
     12: ["calculus", "problems"],
     13: ["least_squares", "plots", "high_dimensional_tasks", "contests"],
-    14: ["profile_search", "high_dimensional_training", "measuring"],
+    14: ["profile_search", "high_dimensional_training", "measuring", "tangent_prop"],
     15: ["commands"],
     16: ["cli"],
     17: ["__main__"],
