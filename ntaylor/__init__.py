@@ -1,6 +1,6 @@
 """All derivatives of a network, or of an array function, up to order n in one forward pass."""
 
-from ntaylor import activations, jets, operators
+from ntaylor import activations, fields, jets, operators
 from ntaylor.calculus import (
     biharmonic,
     curl,
@@ -14,6 +14,7 @@ from ntaylor.calculus import (
 )
 from ntaylor.checking import check
 from ntaylor.differentiate import derivatives, jet, value_and_grad
+from ntaylor.fields import residual
 from ntaylor.jets import Jet
 from ntaylor.namespace import MissingRule
 from ntaylor.networks import MLP
@@ -29,6 +30,7 @@ __all__ = [
     "derivative_tensor",
     "derivatives",
     "divergence",
+    "fields",
     "gradient",
     "hessian",
     "hessian_product",
@@ -37,6 +39,7 @@ __all__ = [
     "laplacian",
     "operators",
     "partial",
+    "residual",
     "value_and_grad",
 ]
 

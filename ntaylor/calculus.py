@@ -6,8 +6,9 @@ coefficients. x is (\\*batch, d); f(x) is (\\*batch,), (\\*batch, m) or whatever
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -48,8 +49,10 @@ def _prepare(alpha: tuple[int, ...]) -> bool:
 _prepare._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
+def partial(f: Callable[[Any], Any], x: Array = None, alpha: Any = None) -> Array:
     """∂^α f at x, of the shape of f(x), with a multi-index α of one order a coordinate, such as (2, 0, 1).
+
+    Of a field ``partial(u, alpha)``.
 
     By jets of order |α| along few directions, with exact weights (Griewank, Utke, Walther 2000; theory.md (9.3)).
 
@@ -57,6 +60,9 @@ def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
     >>> nt.partial(lambda x: x[:, 0] ** 2 * x[:, 1] ** 3, np.asarray([[1.0, 2.0]]), (2, 1))   # 6 x_1²
     array([24.])
     """
+    if hasattr(f, "_operated"):
+        alpha, x = (x, None) if alpha is None else (alpha, x)
+        _check_no_points(x)
     if not isinstance(alpha, (tuple, list)):
         return operators.partial(alpha)(f, x)
     alpha = tuple(_whole("an order in alpha", a) for a in alpha)
@@ -64,21 +70,31 @@ def partial(f: Callable[[Any], Any], x: Array, alpha: Sequence[int]) -> Array:
     return _PARTIALS[alpha](f, x)
 
 
-def laplacian(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
+def laplacian(
+    f: Callable[[Any], Any], x: Array = None, *, method: str = "auto", max_directions: int | None = None
+) -> Array:
     """Δf = Σ_i ∂²f/∂x_i² at x, of the shape of f(x). ``method`` and ``max_directions`` as for an operator's call.
 
-    Of an ``nt.MLP``, however many coordinates it takes, no more jets than its first layer has outputs.
+    Of an ``nt.MLP``, however many coordinates it takes, no more jets than its first layer has outputs. Of a field
+    ``laplacian(u)``, over all its inputs: over some of them, ``nt.operators.laplacian(coordinates=…)(u)``.
     """
     return _LAPLACIAN(f, x, method=method, max_directions=max_directions)
 
 
-def biharmonic(f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None) -> Array:
-    """Δ²f at x, of the shape of f(x)."""
+def biharmonic(
+    f: Callable[[Any], Any], x: Array = None, *, method: str = "auto", max_directions: int | None = None
+) -> Array:
+    """Δ²f at x, of the shape of f(x); of a field ``biharmonic(u)``, over all its inputs."""
     return _BIHARMONIC(f, x, method=method, max_directions=max_directions)
 
 
-def gradient(f: Callable[[Any], Any], x: Array) -> Array:
-    """∂f/∂x_i at x by first-order jets, shape (\\*f(x).shape, d): of a vector-valued f the Jacobian."""
+def gradient(f: Callable[[Any], Any], x: Array = None) -> Array:
+    """∂f/∂x_i at x by first-order jets, shape (\\*f(x).shape, d): of a vector-valued f the Jacobian.
+
+    Of a field ``gradient(u)``, by all its inputs.
+    """
+    if x is None:
+        return _tensor_of_field(f, 1)
     x = _points(f, x)
     value, first = pushing.along(f, x, Coordinates(range(x.shape[-1])), 1)
     xp = unwrapped_namespace([value])
@@ -87,8 +103,13 @@ def gradient(f: Callable[[Any], Any], x: Array) -> Array:
     return xp.moveaxis(first, 0, -1)
 
 
-def divergence(f: Callable[[Any], Any], x: Array) -> Array:
-    """Σ_i ∂f_i/∂x_i of a vector field f: (\\*batch, d) → (\\*batch, d); shape (\\*batch,)."""
+def divergence(f: Any, x: Array = None) -> Array:
+    """Σ_i ∂f_i/∂x_i of a vector field f: (\\*batch, d) → (\\*batch, d); shape (\\*batch,).
+
+    Of fields ``divergence((u, v))``, of as many as there are inputs.
+    """
+    if x is None:
+        return _divergence_of_fields(f)
     jacobian = _of_field(f, x, "divergence")
     xp = unwrapped_namespace([jacobian])
     return xp.sum(xp.stack([jacobian[..., i, i] for i in range(jacobian.shape[-1])]), axis=0)
@@ -119,9 +140,47 @@ def _of_field(f: Callable[[Any], Any], x: Array, name: str) -> Array:
     return jacobian
 
 
-def hessian(f: Callable[[Any], Any], x: Array) -> Array:
-    """∂²f/∂x_i∂x_j at x, shape (\\*f(x).shape, d, d), symmetric to the last bit."""
+def hessian(f: Callable[[Any], Any], x: Array = None) -> Array:
+    """∂²f/∂x_i∂x_j at x, shape (\\*f(x).shape, d, d), symmetric to the last bit; of a field ``hessian(u)``."""
+    if x is None:
+        return _tensor_of_field(f, 2)
     return derivative_tensor(f, x, 2)
+
+
+def _check_no_points(x: Any) -> None:
+    if x is not None:
+        raise TypeError("a field of nt.residual knows its points: leave x out, as in nt.partial(u, (2, 0))")
+
+
+def _count_of_inputs(f: Any) -> int:
+    count = getattr(f, "_inputs", None)
+    if count is None:
+        operators.of_field(f, _LAPLACIAN)  # refuses what is no field, in its own words
+    return len(count)  # type: ignore[arg-type]
+
+
+def _tensor_of_field(f: Any, order: int) -> Array:
+    """All derivatives of this order of a field, (\\*batch, d, …)."""
+    d = _count_of_inputs(f)
+    entries = {}
+    for index in itertools.combinations_with_replacement(range(d), order):
+        _prepare(tuple(index.count(i) for i in range(d)))
+        entries[index] = operators.of_field(f, _PARTIALS[tuple(index.count(i) for i in range(d))])
+    every = [entries[tuple(sorted(index))] for index in itertools.product(range(d), repeat=order)]
+    xp = every[0].__array_namespace__()
+    return xp.reshape(xp.stack(every, axis=-1), (*f.shape, *(d,) * order))
+
+
+def _divergence_of_fields(fields: Any) -> Array:
+    if not isinstance(fields, (tuple, list)):
+        raise TypeError("divergence takes a function and points, divergence(f, x), or fields, divergence((u, v))")
+    d = _count_of_inputs(fields[0])
+    if len(fields) != d:
+        raise ValueError(
+            f"divergence takes one field for each of the {d} inputs, got {len(fields)}: of components in space alone "
+            "write the sum, such as u.x + v.y"
+        )
+    return sum(partial(f, None, tuple(int(i == j) for j in range(d))) for i, f in enumerate(fields))
 
 
 def hessian_product(f: Callable[[Any], Any], x: Array, v: Array) -> Array:

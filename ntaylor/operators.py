@@ -47,6 +47,7 @@ __all__ = [
     "identity",
     "jointly",
     "laplacian",
+    "of_field",
     "partial",
     "polyharmonic",
     "weighted_laplacian",
@@ -156,9 +157,11 @@ class Operator:
         return _plan(self._dimension(dimension), self)
 
     def __call__(
-        self, f: Callable[[Any], Any], x: Array, *, method: str = "auto", max_directions: int | None = None
+        self, f: Callable[[Any], Any], x: Array = None, *, method: str = "auto", max_directions: int | None = None
     ) -> Array:
         """L f at the points x, of the shape of f(x): a derivative, not a Taylor coefficient.
+
+        ``L(u)`` with a field u of ``nt.residual``, which knows its points, is the field L u.
 
         Parameters
         ----------
@@ -179,6 +182,8 @@ class Operator:
         Raises TypeError for integer or mixed arrays, ValueError for a dimension that does not fit, for an unknown
         method, and for "compressed" where f does not begin with a dense layer or no part is of second order.
         """
+        if x is None:
+            return of_field(f, self, method=method, max_directions=max_directions)
         (result,) = jointly((self,), f, x, method=method, max_directions=max_directions)
         return result
 
@@ -479,6 +484,21 @@ def jointly(
     for L in operators:
         L._dimension(dimension)
     return apply(_plan(dimension, *operators), f, x, method, max_directions)
+
+
+def of_field(f: Any, L: Operator, method: str = "auto", max_directions: int | None = None) -> Any:
+    """L of what knows its own points: an object with a method ``_operated``, as a field of an equation has."""
+    own = getattr(f, "_operated", None)
+    if own is None:
+        raise TypeError(
+            f"an operator of {_a(f)} needs the points, L(f, x): only a field of nt.residual knows its own"
+            if callable(f)
+            else f"an operator was applied to {_a(f)}, which is no field: L(u) takes a field or its derivatives, and "
+            "what is made of them by arithmetic is differentiated by hand, with the product and the chain rule"
+        )
+    if method != "auto" or max_directions is not None:
+        raise TypeError("method and max_directions are chosen for L(f, x); of a field, L(u), all is computed together")
+    return own(L)
 
 
 def _points(f: Any, x: Any) -> Array:
