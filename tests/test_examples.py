@@ -50,6 +50,11 @@ def test_the_plain_torch_loop_finds_the_beam(tmp_path):
     assert error_of("torch_beam", cwd=tmp_path) < 1e-4
 
 
+def test_the_residual_language_finds_the_soliton_with_torch(tmp_path):
+    need("torch")
+    assert error_of("residual_kdv", cwd=tmp_path) < 2e-3
+
+
 def test_equinox_and_optax_find_bratus_solution_jax(tmp_path):
     need("equinox", "optax")
     assert error_of("equinox_bratu", 1500, cwd=tmp_path) < 1e-4
