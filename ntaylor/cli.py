@@ -16,6 +16,7 @@ from ntaylor.commands.highdim import add_highdim
 from ntaylor.commands.problems import add_problems
 from ntaylor.commands.profiles import add_burgers
 from ntaylor.commands.solve import add_solve
+from ntaylor.commands.tangentprop import add_tangentprop
 
 __all__ = ["main"]
 
@@ -47,7 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ntaylor {ntaylor.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    every = (add_verify, add_check, add_bench, add_burgers, add_highdim, add_problems, add_solve, add_ad_vs_fd)
-    for add in every:
+    for add in (
+        add_verify,
+        add_check,
+        add_bench,
+        add_burgers,
+        add_highdim,
+        add_problems,
+        add_solve,
+        add_tangentprop,
+        add_ad_vs_fd,
+    ):
         add(commands)
     return parser

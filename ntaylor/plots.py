@@ -20,6 +20,7 @@ __all__ = [
     "error_picture",
     "heat_map_picture",
     "profile_picture",
+    "tangent_picture",
     "training_picture",
     "written_figure",
 ]
@@ -298,6 +299,59 @@ def heat_map_picture(
     if image is not None:
         bar = figure.colorbar(image, ax=figure.axes, shrink=0.6)
         bar.set_label("log₁₀ of the ratio", fontsize=8)
+    _save(path, figure)
+
+
+def tangent_picture(
+    path: Path,
+    curve: tuple[Array, Array, Array, Array, Array],
+    curve_fits: Sequence[tuple[str, Array]],
+    plane: tuple[Array, Array],
+    plane_fits: Sequence[tuple[str, Array]],
+) -> None:
+    """Fits of a curve, a column each, the samples with strokes along their slope; below them fits on a disc.
+
+    ``curve`` is (x, exact, samples' x, values, slopes), ``curve_fits`` (title, values on x) a column: the first is of
+    values alone and gets no strokes. ``plane`` is (the axis of a square grid, samples (count, 2)), ``plane_fits``
+    (title, values on the grid, NaN outside of the disc) a column: the first is what is to be found, and the second of
+    values alone. Raises ImportError, saying what to install, without matplotlib.
+    """
+    figure = _figure((9, 6.6))
+    above, below = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+    x, exact, at, values, slopes = curve
+    low, high = min(exact.min(), -1.6), max(exact.max(), 1.6)
+    for column, (title, found) in enumerate(curve_fits):
+        axes = above.add_subplot(1, len(curve_fits), column + 1)
+        axes.plot(x, found, **_NETWORK)
+        axes.plot(x, exact, **{**_EXACT, "label": "function"})
+        if column:
+            # Strokes of one length on the paper, whatever the slope: that is what a tangent looks like.
+            aspect = 0.75 * (high - low) / (x[-1] - x[0])
+            half = 0.09 / np.sqrt(1 + (slopes / aspect) ** 2)
+            ends = np.stack([-half, half])
+            axes.plot(at + ends, values + slopes * ends, color="black", linewidth=1.6)
+        axes.plot(at, values, "o", color="black", markersize=5, label="samples")
+        axes.set(xlabel="x", ylim=(low - 0.15, high + 0.15), xlim=(x[0] - 0.1, x[-1] + 0.1))
+        axes.set_xticks(np.linspace(x[0], x[-1], 5))
+        axes.set_title(title, fontsize=11)
+        if not column:
+            axes.legend(frameon=False, fontsize=9, loc="upper center", ncols=3)
+    axis, points = plane
+    limit = np.nanmax(np.abs(plane_fits[0][1]))
+    for column, (title, found) in enumerate(plane_fits):
+        axes = below.add_subplot(1, len(plane_fits), column + 1)
+        image = axes.pcolormesh(axis, axis, found.T, cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True)
+        if column > 1:
+            tangents = 0.07 * np.stack([-points[:, 1], points[:, 0]], axis=1)
+            tangents /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+            begin, end = points - tangents, points + tangents
+            axes.plot([begin[:, 0], end[:, 0]], [begin[:, 1], end[:, 1]], color="black", linewidth=1.6)
+        if column:
+            axes.plot(*points.T, "o", color="black", markersize=3)
+        axes.set_aspect("equal")
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=11)
+    below.colorbar(image, ax=below.axes, shrink=0.8)
     _save(path, figure)
 
 

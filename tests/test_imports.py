@@ -59,6 +59,7 @@ FLOORS = {
         "training",
         "ad_vs_fd",
         "ad_vs_fd_page",
+        "tangent_prop",
     ],
     15: ["suite"],
     16: ["commands"],

@@ -1,6 +1,6 @@
 """``ntaylor ad-vs-fd``: automatic against finite differences, fitted and trained, in tables and pictures.
 
-Floor 15.
+Floor 16.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _ad_vs_fd(options: argparse.Namespace) -> int:
 
     from ntaylor.ad_vs_fd import cells, study
     from ntaylor.ad_vs_fd_page import advice
-    from ntaylor.commands.progress import bar_on
+    from ntaylor.progress_bar import bar_on
 
     console = Console(markup=False, highlight=False)
     settings = _asked_for(options)
