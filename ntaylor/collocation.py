@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ntaylor.applying import factor_value
 from ntaylor.array_object import unwrapped_namespace
 from ntaylor.namespace import array_namespace, as_floating, describe, device, is_array
 from ntaylor.networks import MLP
 from ntaylor.operators import Operator
-from ntaylor.plans import Sum, factor_value
+from ntaylor.plans import Sum
 
 __all__ = ["Rows", "flat", "residuals", "residuals_and_gradient", "residuals_and_jacobian"]
 
