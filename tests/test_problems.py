@@ -22,7 +22,7 @@ PI = mpmath.pi
 
 def _soliton(x, t):
     # One soliton is a sech²: not made of F, as the code's is.
-    return 2 * mpmath.sech(x - 4 * t) ** 2
+    return mpmath.sech((x - t) / 2) ** 2 / 2
 
 
 def _two_solitons(x, t):
@@ -97,12 +97,16 @@ class Field:
 
     def __float__(self):
         return float(self.value)
+
     __add__ = __radd__ = lambda self, other: self.value + other
     __mul__ = __rmul__ = lambda self, other: self.value * other
+
     def __sub__(self, other):
         return self.value - other
+
     def __rsub__(self, other):
         return other - self.value
+
     def __neg__(self):
         return -self.value
 
@@ -236,12 +240,14 @@ def _spectral_slope(u, length, order):
 def _rate_ks(t, u):
     def d(order):
         return _spectral_slope(u, 22.0, order)
+
     return -u * d(1) - d(2) - d(4)
 
 
 def _rate_pfc(t, u):
     def d(v, order):
         return _spectral_slope(v, 4 * np.pi, order)
+
     return d(0.5 * u + 2 * d(u, 2) + d(u, 4) + u**3, 2)
 
 
@@ -262,8 +268,10 @@ def test_references_agree_with_another_method(name, rate, count, end, method):
     problem = find(name).make()
     low, high = problem.domain["x"]
     x = low + (high - low) * np.arange(count) / count
+
     def at(t):
         return np.stack([x, np.full(count, t)], axis=1)
+
     first = 0.1 if name == "allen-cahn" else 0.0  # behind the corner's time
     found = solve_ivp(rate, (first, end), problem.solution(at(first)), method=method, rtol=1e-10, atol=1e-11)
     np.testing.assert_allclose(found.y[:, -1], problem.solution(at(end)), atol=2e-6 if first else 2e-8)

@@ -74,12 +74,13 @@ def _solve(options: argparse.Namespace) -> int:
 
 def _run(entry: Any, folder: Path, options: argparse.Namespace, console: Any) -> dict[str, Any]:
     from ntaylor.commands.solution_pictures import solution_picture
-    from ntaylor.commands.solving import WAVES_CHECKPOINT, save_network, solve
+    from ntaylor.commands.solving import checkpoint_name, save_network, solve
     from ntaylor.storage import write_json
 
-    checkpoints = [folder / CHECKPOINT, folder / WAVES_CHECKPOINT]
+    checkpoints = [folder / checkpoint_name(i) for i in range(2 + len(entry.recipe.march))]
     if not options.resume:
-        checkpoints[1].unlink(missing_ok=True)
+        for path in checkpoints:
+            path.unlink(missing_ok=True)
     try:
         solved = solve(
             entry, backend=options.backend, optimizer=options.optimizer, steps=options.steps, seed=options.seed,

@@ -85,7 +85,7 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 20, 20, 1], "periods": (PERIOD, None), "input_range": ([0.0, 0.0], [PERIOD, END])},
             {"optimizer": "lm", "steps": 100, "points": 800},
-            Waves(300, (20.0, 3.0), 1000),
+            Waves(300, (0.0, 3.0), 1000, band=(35.0, None)),
         ),
     ),
 )
