@@ -52,6 +52,8 @@ class MLP(Chain):
 
     def __init__(self, layers: Sequence[Layer]):
         super().__init__(layers)
+        self.is_ours = type(self).push is MLP.push and all(map(_is_ours, self.layers))
+        """Whether the network and all of its layers are what this library says they are."""
         _announce(self.parameters)
 
     @classmethod
@@ -164,19 +166,6 @@ class MLP(Chain):
             raise ValueError(f"the network takes {self.width_in} features in the last axis, x is a {describe(x)}{hint}")
         return x
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether the network and all of its layers are what this library says they are."""
-        if type(self).push is not MLP.push:
-            return False
-        waiting = list(self.parts.values())
-        while waiting:
-            layer = waiting.pop()
-            if not type(layer).__module__.startswith(("ntaylor.", "ntaylor_backends.")):
-                return False
-            waiting += getattr(layer, "parts", {}).values()
-        return True
-
     def propagate(self, coefficients: Coefficients, order: Order) -> Coefficients:
         """Taylor coefficients of the output, up to ``order``, from those of the input.
 
@@ -241,6 +230,12 @@ class MLP(Chain):
         count = sum(math.prod(getattr(p, "shape", ())) for p in self.parameters.values())
         kinds = ", ".join(type(layer).__name__ for layer in self.layers)
         return f"MLP({kinds}; {count} parameters)"
+
+
+def _is_ours(layer: Layer) -> bool:
+    """Whether a layer, and all that it is made of, is of this library."""
+    own = type(layer).__module__.startswith(("ntaylor.", "ntaylor_backends."))
+    return own and all(map(_is_ours, getattr(layer, "parts", {}).values()))
 
 
 def _announce(parameters: Mapping[str, Array]) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from ntaylor.directions import of_integers
+import numpy
+
+from ntaylor.directions import Rows
 from ntaylor.fans import Fan, size
 from ntaylor.linear_forms import Direction
 
@@ -33,7 +35,11 @@ class Pass:
 
     def __init__(self, vectors: Sequence[Direction], fan: Fan, results: Sequence[dict[int, float]], dimension: int):
         self.fan = fan
-        self.directions = of_integers(vectors, dimension)
+        matrix = numpy.zeros((len(vectors), dimension))
+        for row, vector in zip(matrix, vectors, strict=True):
+            for i, entry in vector:
+                row[i] = entry
+        self.directions = Rows(matrix)
         """As many as the fan has."""
         self.results = tuple(tuple(terms.items()) for terms in results)
         """(place, number) of each term; k! is in the number."""
