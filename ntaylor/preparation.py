@@ -88,7 +88,8 @@ class Prepared:
         totals = {} if self.alone else dict(self._totals)
         self.objective = Objective(problem, model, request.sobolev, request.sobolev_weights, totals)
         ones = {name: a[:1, ...] for name, a in self._local.items()}
-        self.terms = list(term_names(self.objective, self.start, {n: self._array(a) for n, a in ones.items()}))
+        few = self._placed({name: self._array(a) for name, a in ones.items()}, split=False)
+        self.terms = list(term_names(self.objective, self.start, few))
         self._weights = self._own_weights()
         self._balanced_at, self._first_balance = -1, True
         self._balance = None if request.balance is None else self._checked_balance(request.balance)

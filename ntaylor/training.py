@@ -89,7 +89,8 @@ def train(
     Raises TypeError or ValueError for arguments that do not fit, or a checkpoint of another run; a loss that becomes no
     finite number is a RuntimeWarning that names the term and the step, and ``diverged`` in the result.
     """
-    stages = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    # Optax's transformations are named tuples.
+    stages = list(optimizer) if type(optimizer) in (list, tuple) else [optimizer]
     counts = [steps] * len(stages) if isinstance(steps, int) else list(steps)
     if not stages or len(stages) != len(counts) or not all(isinstance(n, int) and n > 0 for n in counts):
         raise ValueError(f"steps is a whole number > 0 for every optimizer; got steps={steps!r}, optimizer={optimizer!r}")

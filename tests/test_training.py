@@ -16,8 +16,8 @@ from ntaylor.least_squares import Settings
 
 @pytest.fixture
 def space(xp):
-    if xp.name not in ("numpy", "torch", "jax"):
-        pytest.skip("the libraries that train")
+    if xp.name not in ("numpy", "torch"):
+        pytest.skip("JAX, which compiles for longer than it computes here, has tests of its own")
     return xp
 
 
@@ -302,6 +302,40 @@ def test_a_result_draws_itself(tmp_path):
     np.testing.assert_array_equal(unknowns.lines[0].get_ydata(), [p.unknowns["nu"] for p in result.history])
 
 
+# --- JAX -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jaxs_network():
+    jax = pytest.importorskip("jax")
+    pytest.importorskip("optax")
+    jax.config.update("jax_enable_x64", True)
+    return nt.MLP.create([2, 8, 1], xp=jax.numpy, dtype=jax.numpy.float64, seed=0)
+
+
+def test_jax_takes_the_steps_of_numpy_and_goes_on_with_them(jaxs_network, tmp_path):
+    """Adam, then Levenberg–Marquardt, interrupted in both: as NumPy to rounding, as itself to the last bit."""
+    options = {"optimizer": ["adam", "lm"], "steps": [4, 4], "rate": 1e-2, "points": 40, "progress": False}
+    path = tmp_path / "run.safetensors"
+    whole = nt.train(heat(), jaxs_network, **options)
+    numpys = nt.train(heat(), nt.MLP.create([2, 8, 1], seed=0), **options)
+    for a, b in zip(whole.history, numpys.history, strict=True):
+        assert list(a.terms) == list(b.terms)
+        assert a.loss == pytest.approx(b.loss, rel=1e-8)
+    for step in (2, 6):
+        with pytest.raises(_Interrupted):
+            nt.train(heat(), jaxs_network, **options, checkpoint=path, every_seconds=0.0, on_step=_until(step + 1), resume=True)
+    resumed = nt.train(heat(), jaxs_network, **options, checkpoint=path, resume=True)
+    assert [p.loss for p in whole.history] == [p.loss for p in resumed.history]
+    for name, p in whole.network.parameters.items():
+        assert np.asarray(p).tobytes() == np.asarray(resumed.network.parameters[name]).tobytes()
+
+
+def test_optaxs_lbfgs(jaxs_network):
+    result = nt.train(heat(), jaxs_network, optimizer="lbfgs", steps=15, points=40, progress=False)
+    assert result.loss < 0.6 * result.history[0].loss
+
+
 # --- networks of other kinds -----------------------------------------------------------------------------
 
 
@@ -357,7 +391,7 @@ def test_an_equinox_module_and_optax():
     result = nt.train(heat(), net, optimizer=optax.adam(1e-2), steps=5, **options)
     assert isinstance(result.network, eqx.nn.MLP) and result.loss < result.history[0].loss
     assert (result.network.layers[0].weight != net.layers[0].weight).any()
-    fitted = nt.train(heat(), net, steps=6, **options)
+    fitted = nt.train(heat(), net, steps=6, **options)  # its Jacobian is autograd's
     assert fitted.loss < 0.2 * fitted.history[0].loss
     with pytest.raises(TypeError, match="optax.GradientTransformation"):
         nt.train(heat(), net, optimizer=3, steps=1, **options)
