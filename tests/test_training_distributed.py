@@ -103,7 +103,9 @@ def test_two_gloo_processes_take_the_steps_of_one():
     for optimizer in ("adam", "lbfgs"):
         alone = nt.train(heat(), net, optimizer=optimizer, steps=8, rate=1e-2, **OPTIONS)
         np.testing.assert_allclose(found[0][optimizer], [p.loss for p in alone.history], rtol=1e-10)
-        np.testing.assert_allclose(found[0][f"{optimizer} bias"], alone.network.parameters["0.bias"], rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(
+            found[0][f"{optimizer} bias"], alone.network.parameters["0.bias"], rtol=1e-7, atol=1e-9
+        )
     assert "least squares run in one process" in found[0]["lm"]
 
 

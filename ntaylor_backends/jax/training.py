@@ -81,8 +81,11 @@ class Trainer:
         def own(c: Any) -> Any:
             return jnp.asarray(c, self._dtype)
 
-        mapping = isinstance(constants, Mapping)
-        self._constants = {k: own(c) for k, c in constants.items()} if mapping else tuple(own(c) for c in constants)
+        self._constants: Any = (
+            {name: own(c) for name, c in constants.items()}
+            if isinstance(constants, Mapping)
+            else tuple(own(c) for c in constants)
+        )
 
     def step(self) -> Any:
         self._state, value = self._step(self._state, self._constants)
