@@ -136,7 +136,7 @@ def _backward() -> Problem:
     return Problem(
         inverse,
         _DOMAIN,
-        [Condition(_data, points=points, values=values, weight=1e-4)],
+        [Condition(_data, points=points, values=values, weight=1e-3)],
         unknowns={"lam": 0.5, "nu": 0.1},
         hard=_CONDITIONS,
         solution=lambda p: cole_hopf(p, **_TRUE),
