@@ -97,14 +97,14 @@ def test_the_profiles_are_solved_by_their_search(tmp_path, monkeypatch):
     from ntaylor.commands import profiles
 
     asked = []
-    monkeypatch.setattr(profiles, "_solve_all", lambda jobs, options, console: asked.append((jobs, options.seed)) or 0)
+    monkeypatch.setattr(profiles, "_solve_all", lambda jobs, options, _: asked.append((jobs, options.seed)) or 0)
     assert main(["solve", PROFILES[2], "--seed", "5", "--out", str(tmp_path)]) == 0
     assert asked == [([(2, tmp_path)], 5)]
 
 
 def test_waves_have_the_derivatives_of_their_formula():
     """A stretched input too: against jets of the closed form."""
-    problem = nt.Problem(lambda u, x, t: u.t, {"x": (0.0, 1.0), "t": (0.2, 0.5)})
+    problem = nt.Problem(_derivative({"t": 1}), {"x": (0.0, 1.0), "t": (0.2, 0.5)})
     waves = Waves(7, (5.0, 3.0), 10, stretch=0.02)
     network = wave_network(problem, waves, np.zeros(1), seed=4)
     weight = np.random.default_rng(1).standard_normal((14, 1))
@@ -146,7 +146,7 @@ def test_windows_are_put_together():
 def test_the_front_of_burgers_is_met():
     """The first of the windows alone, with fewer waves: odd about 0, and close to Cole's and Hopf's solution."""
     entry = find("burgers")
-    end, waves = entry.recipe.march[0]
+    end, _ = entry.recipe.march[0]
     problem = entry.window(0.0, end, None)
     assert problem.points(50)[:, 1].max() <= end
     start = problem.function(lambda p: 0 * p[..., :1] + 7.0)
