@@ -14,6 +14,7 @@ from ntaylor.commands.bench import add_bench
 from ntaylor.commands.highdim import add_highdim
 from ntaylor.commands.problems import add_problems
 from ntaylor.commands.profiles import add_burgers
+from ntaylor.commands.solve import add_solve
 
 __all__ = ["main"]
 
@@ -45,6 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ntaylor {ntaylor.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_verify, add_check, add_bench, add_burgers, add_highdim, add_problems):
+    for add in (add_verify, add_check, add_bench, add_burgers, add_highdim, add_problems, add_solve):
         add(commands)
     return parser

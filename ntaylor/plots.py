@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ import numpy as np
 
 from ntaylor.storage import write_atomic
 
-__all__ = ["Curve", "cost_picture", "error_picture", "heat_map_picture", "profile_picture", "training_picture"]
+__all__ = [
+    "Curve",
+    "cost_picture",
+    "error_picture",
+    "heat_map_picture",
+    "profile_picture",
+    "training_picture",
+    "written_figure",
+]
 
 Array = Any
 
@@ -237,6 +246,14 @@ def _figure(size: tuple[float, float]) -> Any:
     except ImportError as missing:
         raise ImportError("drawing needs matplotlib: pip install 'ntaylor[plot]'") from missing
     return Figure(figsize=size, layout="constrained")
+
+
+@contextlib.contextmanager
+def written_figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """An empty figure that is written to ``path`` once it has been drawn on; ImportError without matplotlib."""
+    figure = _figure(size)
+    yield figure
+    _save(path, figure)
 
 
 def _save(path: Path, figure: Any) -> None:

@@ -22,7 +22,7 @@ PI = mpmath.pi
 
 def _soliton(x, t):
     # One soliton is a sech²: not made of F, as the code's is.
-    return 2 * mpmath.sech(x - 4 * t) ** 2
+    return mpmath.sech((x - t) / 2) ** 2 / 2
 
 
 def _two_solitons(x, t):
@@ -95,12 +95,20 @@ class Field:
     def _mpmath_(self, precision, rounding):
         return self.value
 
-    __float__ = lambda self: float(self.value)
+    def __float__(self):
+        return float(self.value)
+
     __add__ = __radd__ = lambda self, other: self.value + other
     __mul__ = __rmul__ = lambda self, other: self.value * other
-    __sub__ = lambda self, other: self.value - other
-    __rsub__ = lambda self, other: other - self.value
-    __neg__ = lambda self: -self.value
+
+    def __sub__(self, other):
+        return self.value - other
+
+    def __rsub__(self, other):
+        return other - self.value
+
+    def __neg__(self):
+        return -self.value
 
 
 @pytest.fixture
@@ -230,12 +238,16 @@ def _spectral_slope(u, length, order):
 
 
 def _rate_ks(t, u):
-    d = lambda order: _spectral_slope(u, 22.0, order)
+    def d(order):
+        return _spectral_slope(u, 22.0, order)
+
     return -u * d(1) - d(2) - d(4)
 
 
 def _rate_pfc(t, u):
-    d = lambda v, order: _spectral_slope(v, 4 * np.pi, order)
+    def d(v, order):
+        return _spectral_slope(v, 4 * np.pi, order)
+
     return d(0.5 * u + 2 * d(u, 2) + d(u, 4) + u**3, 2)
 
 
@@ -256,7 +268,10 @@ def test_references_agree_with_another_method(name, rate, count, end, method):
     problem = find(name).make()
     low, high = problem.domain["x"]
     x = low + (high - low) * np.arange(count) / count
-    at = lambda t: np.stack([x, np.full(count, t)], axis=1)
+
+    def at(t):
+        return np.stack([x, np.full(count, t)], axis=1)
+
     first = 0.1 if name == "allen-cahn" else 0.0  # behind the corner's time
     found = solve_ivp(rate, (first, end), problem.solution(at(first)), method=method, rtol=1e-10, atol=1e-11)
     np.testing.assert_allclose(found.y[:, -1], problem.solution(at(end)), atol=2e-6 if first else 2e-8)
@@ -270,13 +285,17 @@ def test_the_noise_and_the_limit_are_what_they_say():
     # The spread of the estimates of a linearised fit to data drawn again and again.
     points, _ = burgers.measured(400, seed=0)
     step = 1e-3
-    S = np.stack(
-        [
-            (burgers.cole_hopf(points, nu=0.05, lam=1 + step) - burgers.cole_hopf(points, nu=0.05, lam=1 - step)) / 2,
-            (burgers.cole_hopf(points, nu=0.05 + step) - burgers.cole_hopf(points, nu=0.05 - step)) / 2,
-        ],
-        axis=1,
-    ) / step
+    S = (
+        np.stack(
+            [
+                (burgers.cole_hopf(points, nu=0.05, lam=1 + step) - burgers.cole_hopf(points, nu=0.05, lam=1 - step))
+                / 2,
+                (burgers.cole_hopf(points, nu=0.05 + step) - burgers.cole_hopf(points, nu=0.05 - step)) / 2,
+            ],
+            axis=1,
+        )
+        / step
+    )
     draws = np.random.default_rng(2).standard_normal((400, 3000)) * burgers.NOISE
     spread = np.linalg.lstsq(S, draws, rcond=None)[0].std(axis=1)
     np.testing.assert_allclose([limit["lam"], limit["nu"]], spread, rtol=0.06)

@@ -28,11 +28,10 @@ def _problems(options: argparse.Namespace) -> int:
     from ntaylor.suite.catalogue import PROBLEMS, PROFILES
 
     console = Console(markup=False, highlight=False)
-    rows = [
-        (e.name, str(e.order), ", ".join(e.make().inputs), e.title if e.smooth else f"{e.title} (not smooth)", e.equation,
-         e.published)
-        for e in PROBLEMS.values()
-    ]  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for e in PROBLEMS.values():
+        title = e.title if e.smooth else f"{e.title} (not smooth)"
+        rows.append((e.name, str(e.order), ", ".join(e.make().inputs), title, e.equation, e.published))
     for k, name in enumerate(PROFILES):
         order, published = SelfSimilarBurgers(k).selecting_order + 1, _PUBLISHED_PROFILES[k]
         equation = "λU = ((1 + λ)X + U)U′ on [−2, 2], U(∓2) = ±1, λ unknown"

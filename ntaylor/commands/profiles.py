@@ -13,7 +13,7 @@ from typing import Any
 
 from ntaylor.commands.arguments import CHECKPOINT, REPORT, RefusedError, prepare_folder, whole
 
-__all__ = ["add_burgers"]
+__all__ = ["add_burgers", "solve_profile"]
 
 _NETWORK = "network.safetensors"
 _PICTURE = "profile.png"
@@ -65,6 +65,16 @@ def _burgers(options: argparse.Namespace) -> int:
     for _, folder in jobs:
         prepare_folder(folder, "--out", resume=options.resume, overwrite=options.overwrite)
 
+    return _solve_all(jobs, options, console)
+
+
+def solve_profile(k: int, folder: Path, options: argparse.Namespace, console: Any) -> int:
+    """Profile k by its search, with the options seed, resume, overwrite and no_plot; the exit status."""
+    prepare_folder(folder, "--out", resume=options.resume, overwrite=options.overwrite)
+    return _solve_all([(k, folder)], options, console)
+
+
+def _solve_all(jobs: Sequence[tuple[int, Path]], options: argparse.Namespace, console: Any) -> int:
     reports = [_solve_profile(k, folder, options, console) for k, folder in jobs]
     _print_summary(reports, console)
     for report, (_, folder) in zip(reports, jobs, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ntaylor.posing import Problem
-from ntaylor.suite.entry import Entry, Recipe, Waves
+from ntaylor.suite.entry import Entry, Recipe
 from ntaylor.suite.parts import hard, space, vanishing
 from ntaylor.suite.spectral import Evolution, evolve
 
@@ -39,7 +39,7 @@ def reference(points: int = 2048, step: float = 0.002, nodes: int = 24) -> Evolu
     return evolve(
         start,
         lambda k: 5 - 1e-4 * k**2,
-        lambda u, k: -5 * np.fft.rfft(u * u * u),
+        lambda u, _: -5 * np.fft.rfft(u * u * u),
         low=-1.0,
         length=2.0,
         points=points,

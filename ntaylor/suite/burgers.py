@@ -8,15 +8,17 @@ u_t + λ u u_x = ν u_xx, whose λ and ν are to be found from noisy values; λu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ntaylor.namespace import array_namespace
 from ntaylor.posing import Condition, Problem
-from ntaylor.suite.entry import Entry, Recipe
+from ntaylor.suite.entry import Entry, Recipe, Waves
 from ntaylor.suite.parts import hard, space, vanishing
 
-__all__ = ["ENTRIES", "cole_hopf", "measured", "statistical_limit"]
+__all__ = ["ENTRIES", "cole_hopf", "measured", "statistical_limit", "unfolded"]
 
 Array = Any
 VISCOSITY = 0.01 / np.pi
@@ -66,6 +68,43 @@ def _forward() -> Problem:
     return Problem(burgers, _DOMAIN, hard=_CONDITIONS, solution=cole_hopf)
 
 
+_LAYER = 0.01
+"""δ of the coordinate asinh(x/δ), in which the front is resolved."""
+
+
+def _window(first: float, last: float, start: Callable[[Any], Any] | None) -> Problem:
+    """On half of the domain, 0 <= x <= 1, for u is odd in x, and so u(0, t) = 0; points lie as close as the front."""
+    whole = float(np.arcsinh(1 / _LAYER))
+
+    def sample(unit: Array) -> Array:
+        s = unit[:, 0]
+        x = np.where(s < 0.35, s / 0.35, _LAYER * np.sinh((s - 0.35) / 0.65 * whole))
+        return np.stack([x, first + (last - first) * unit[:, 1]], axis=1)
+
+    def factor(p: Any) -> Any:
+        # Not x itself: the network would have to be 1/x in the layer.
+        return space(p).asinh(p[..., :1] / _LAYER) * (1 - p[..., :1]) * (p[..., 1:] - first)
+
+    def term(p: Any) -> Any:
+        if start is None:
+            return _start(p)
+        return start(space(p).concat([p[..., :1], 0 * p[..., 1:] + first], axis=-1))
+
+    domain = {"x": (0.0, 1.0), "t": (first, last)}
+    return Problem(burgers, domain, hard=hard(factor, term), solution=cole_hopf, sample=sample)
+
+
+def unfolded(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """A solution on 0 <= x continued to all x as an odd function of x."""
+
+    def odd(p: Array) -> Array:
+        xp, x = array_namespace(p), p[..., :1]
+        side = xp.where(x < 0, -xp.ones_like(x), xp.ones_like(x))
+        return side * function(xp.concat([side * x, p[..., 1:]], axis=-1))
+
+    return odd
+
+
 def measured(count: int = 400, seed: int = 0) -> tuple[Array, Array]:
     """Points (count, 2) and values there, with independent Gaussian noise of standard deviation ``NOISE``."""
     rng = np.random.default_rng(seed)
@@ -97,7 +136,7 @@ def _backward() -> Problem:
     return Problem(
         inverse,
         _DOMAIN,
-        [Condition(_data, points=points, values=values, weight=1e-2)],
+        [Condition(_data, points=points, values=values, weight=1e-3)],
         unknowns={"lam": 0.5, "nu": 0.1},
         hard=_CONDITIONS,
         solution=lambda p: cole_hopf(p, **_TRUE),
@@ -119,7 +158,18 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 20, 20, 20, 1], **_NETWORK},
             {"optimizer": "lm", "steps": 300, "points": 1500},
+            march=tuple(
+                (end, Waves(count, frequency, points, stretch=_LAYER))
+                for end, count, frequency, points in (
+                    (0.25, 350, (7.0, 3.0), 1100),
+                    (0.4, 500, (8.0, 4.0), 1500),
+                    (0.7, 450, (8.0, 4.0), 1300),
+                    (1.0, 400, (8.0, 3.0), 1200),
+                )
+            ),
         ),
+        window=_window,
+        whole=unfolded,
         grid=(401, 101),
     ),
     Entry(
@@ -134,6 +184,16 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 16, 16, 1], **_NETWORK},
             {"optimizer": "lm", "steps": 100, "points": 800},
+            # With the data first, for an equation that is met too early holds λ where it was; and with the equation
+            # last, for where it is not met the noise is.
+            Waves(
+                350,
+                (0.0, 4.0),
+                1100,
+                band=(40.0, None),
+                steps=25,
+                weights=({"data": 1.0}, {"data": 1e-2}, {"data": 1e-4}),
+            ),
         ),
         truth=_TRUE,
     ),

@@ -20,8 +20,9 @@ __all__ = ["Entry", "Recipe", "Waves"]
 class Waves:
     """A network of fixed random waves: [sin z, cos z] W, z = Kξ, with ξ the inputs mapped to [−1, 1].
 
-    ``count`` wave vectors K, whose entries are from N(0, ``frequency``²), a number or one an input; where an input has
-    a period, its entries are the whole multiples of π nearest to draws from ±√3 ``frequency``. Only W is trained. The
+    ``count`` wave vectors K, whose entries are from N(0, ``frequency``²), a number or one an input, or, where ``band``
+    has a number for an input, evenly from ±band; those of an input with a period are rounded to what is periodic. Only
+    W is trained. The
     residual of a linear equation is linear in W, and that of others nearly so: Gauss–Newton steps converge to the last
     digits in a few (the random feature method, Chen, Chi, E, Yang 2022, arXiv 2207.13380).
     """
@@ -29,8 +30,13 @@ class Waves:
     count: int
     frequency: float | tuple[float, ...]
     points: int
+    band: tuple[float | None, ...] | None = None
     condition_points: int | None = None
     steps: int = 16
+    weights: tuple[Mapping[str, float], ...] = ({},)
+    """Weights of the conditions in a run each; each run goes on from the one before."""
+    stretch: float | None = None
+    """A length δ: of the first input asinh(x/δ) is seen, so that a layer of that width at 0 is as wide as the rest."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +44,23 @@ class Recipe:
     """A network and how it is trained, as data: what ``ntaylor solve`` does unless told otherwise.
 
     ``network`` are arguments of :meth:`ntaylor.MLP.create`, ``train`` those of :func:`ntaylor.train`. With ``waves``
-    these come in its place, or, with ``first``, beside it when it has been trained.
+    these come in its place, or, with ``first``, beside it when it has been trained; with ``march``, window by window.
     """
 
     network: Mapping[str, Any]
     train: Mapping[str, Any]
     waves: Waves | None = None
     first: bool = False
+    march: tuple[tuple[float, Waves], ...] = ()
+    """Windows of time one after another: where each ends, and its waves; each starts from the one before."""
 
     @property
     def words(self) -> str:
         """What it is, in a few words: for tables."""
         widths, kind = "×".join(map(str, self.network["widths"][1:-1])), self.network.get("activation", "tanh")
         trained = f"{kind} {widths}"
+        if self.march:
+            return f"{'+'.join(str(waves.count) for _, waves in self.march)} waves in {len(self.march)} windows"
         if self.waves is None:
             return trained
         return f"{trained} + {self.waves.count} waves" if self.first else f"{self.waves.count} waves"
@@ -74,6 +84,10 @@ class Entry:
     """What others have reached, with the source."""
     make: Callable[[], Problem]
     recipe: Recipe
+    window: Callable[[float, float, Callable[[Any], Any] | None], Problem] | None = None
+    """(start, end, solution at the start or None for the problem's own) -> the problem on a window of time."""
+    whole: Callable[[Callable[[Any], Any]], Callable[[Any], Any]] | None = None
+    """The solution on the windows -> that on the problem's domain, where the windows have a part of it."""
     truth: Mapping[str, float] = field(default_factory=dict)
     """The values that the unknowns should be found to have."""
     grid: tuple[int, ...] = (101, 101)

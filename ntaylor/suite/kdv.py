@@ -65,13 +65,13 @@ def _posed(kappas: Sequence[float], shifts: Sequence[float], x: tuple[float, flo
 
 
 def _one() -> Problem:
-    return _posed((2.0,), (0.0,), (-5.0, 5.0), (-0.5, 0.5))
+    return _posed((1.0,), (0.0,), (-8.0, 8.0), (-1.0, 1.0))
 
 
 def _two() -> Problem:
     # Shifts that put the meeting at x = t = 0: F is symmetric there.
     share = np.log((1.5 - 1.0) / (1.5 + 1.0))
-    return _posed((1.0, 1.5), (-share, -share), (-8.0, 8.0), (-2.0, 2.0))
+    return _posed((1.0, 1.5), (-share, -share), (-8.0, 8.0), (-0.75, 0.75))
 
 
 def _entry(name: str, title: str, make: Callable[[], Problem], recipe: Recipe) -> Entry:
@@ -94,9 +94,9 @@ ENTRIES = (
         "Korteweg–de Vries, one soliton",
         _one,
         Recipe(
-            {"widths": [2, 24, 24, 1], "input_range": ([-5.0, -0.5], [5.0, 0.5])},
+            {"widths": [2, 24, 24, 1], "input_range": ([-8.0, -1.0], [8.0, 1.0])},
             {"optimizer": "lm", "steps": 120, "points": 1000},
-            Waves(250, (8.0, 4.0), 1500),
+            Waves(400, (0.0, 3.0), 1400, band=(50.0, None), condition_points=150),
         ),
     ),
     _entry(
@@ -104,9 +104,9 @@ ENTRIES = (
         "Korteweg–de Vries, two solitons",
         _two,
         Recipe(
-            {"widths": [2, 24, 24, 1], "input_range": ([-8.0, -2.0], [8.0, 2.0])},
+            {"widths": [2, 24, 24, 1], "input_range": ([-8.0, -0.75], [8.0, 0.75])},
             {"optimizer": "lm", "steps": 120, "points": 1000},
-            Waves(300, (8.0, 6.0), 1800),
+            Waves(450, (0.0, 4.0), 1600, band=(70.0, None), condition_points=150),
         ),
     ),
 )

@@ -45,7 +45,7 @@ def reference(points: int = 128, step: float = 0.005, nodes: int = 32) -> Evolut
         low=0.0,
         length=PERIOD,
         points=points,
-        edges=np.linspace(0, END, 3),
+        edges=(0.0, END / 2, END),
         step=step,
         nodes=nodes,
     )
@@ -73,7 +73,7 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 24, 24, 1], "periods": (PERIOD, None), "input_range": ([0.0, 0.0], [PERIOD, END])},
             {"optimizer": "lm", "steps": 120, "points": 1000},
-            Waves(400, (28.0, 2.0), 1200),
+            Waves(550, (0.0, 2.0), 1500, band=(66.0, None)),
         ),
     ),
 )

@@ -68,7 +68,7 @@ def _problem() -> Problem:
         phase_field_crystal,
         {"x": (0.0, PERIOD), "t": (0.0, END)},
         hard=hard(vanishing((1, 0.0)), lambda p: start(p[..., :1])),
-        solution=lambda p: reference()(np.asarray(p) + [0.0, 1.0]),
+        solution=lambda p: reference()(np.asarray(p) + np.asarray([0.0, 1.0])),
     )
 
 
@@ -85,7 +85,7 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 20, 20, 1], "periods": (PERIOD, None), "input_range": ([0.0, 0.0], [PERIOD, END])},
             {"optimizer": "lm", "steps": 100, "points": 800},
-            Waves(300, (20.0, 3.0), 1000),
+            Waves(300, (0.0, 3.0), 1000, band=(35.0, None)),
         ),
     ),
 )

@@ -7,7 +7,7 @@ left of it, is found by a few Gauss–Newton steps to nearly all digits (the ran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +15,13 @@ import numpy as np
 
 from ntaylor.composites import Chain, Sum
 from ntaylor.constraints import HardConstraint
-from ntaylor.layers import Dense, FourierFeatures, Layer, Scale
+from ntaylor.layers import Activate, Coefficients, Dense, FourierFeatures, Gradients, Layer, Pullback, Scale
 from ntaylor.namespace import array_namespace, device
 from ntaylor.networks import MLP
 from ntaylor.posing import Problem
 from ntaylor.suite.entry import Waves
 
-__all__ = ["beside", "joined", "wave_network"]
+__all__ = ["Marched", "beside", "joined", "wave_network"]
 
 Array = Any
 
@@ -39,17 +39,60 @@ def wave_network(
     rng = np.random.default_rng([seed, 1])
     each = np.broadcast_to(np.asarray(waves.frequency, dtype=np.float64), low.shape)
     vectors = rng.standard_normal((len(low), waves.count)) * each[:, None]
+    for i, band in enumerate(waves.band or ()):
+        if band is not None:
+            vectors[i] = rng.uniform(-band, band, waves.count)
     for i, period in enumerate(periods or ()):
         if period is not None:
-            # Of the wave that fits the period once, in ξ.
-            unit = np.pi * (high[i] - low[i]) / period
-            vectors[i] = np.round(rng.uniform(-1, 1, waves.count) * 3**0.5 * each[i] / unit) * unit
+            unit = np.pi * (high[i] - low[i]) / period  # of the wave that fits the period once, in ξ
+            vectors[i] = np.round(vectors[i] / unit) * unit
     layers: list[Layer] = [
-        Scale(array((low + high) / 2), array(2 / (high - low))),
+        _coordinates(low, high, waves.stretch, array),
         FourierFeatures(array(vectors / (2 * np.pi))),  # which multiplies by 2π
         Dense(array(np.zeros((2 * waves.count, len(problem.fields))))),
     ]
     return MLP(layers)
+
+
+class _Fixed(Layer):
+    """A layer whose arrays are not parameters."""
+
+    def __init__(self, inner: Layer):
+        self.inner = inner
+        self.width_in = inner.width_in
+
+    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+        v, inner_pullback = self.inner.push(u, order)
+
+        def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
+            return inner_pullback(cotangent, per_sample)[0], {}
+
+        return v, pullback
+
+
+def _coordinates(low: Array, high: Array, stretch: float | None, array: Callable[[Array], Array]) -> Layer:
+    """x ↦ ξ in [−1, 1]: each input by its range, or the first, from 0 on, by asinh(x/δ)."""
+    if stretch is None:
+        return Scale(array((low + high) / 2), array(2 / (high - low)))
+    straight, shift = np.diag(2 / (high - low)), -(high + low) / (high - low)
+    straight[0, 0] = shift[0] = 0.0
+    into, out, back = np.zeros((len(low), 1)), np.zeros((1, len(low))), np.zeros(len(low))
+    into[0, 0], out[0, 0], back[0] = 1 / stretch, 2 / np.arcsinh(high[0] / stretch), -1.0
+    bent = Chain([Dense(array(into)), Activate("asinh"), Dense(array(out), array(back))])
+    return _Fixed(Sum([Dense(array(straight), array(shift)), bent]))
+
+
+class Marched:
+    """A solution window by window: callable on points whose last column is time."""
+
+    def __init__(self, ends: Sequence[float], functions: Sequence[Callable[[Array], Array]]):
+        self.ends, self.functions = tuple(ends), tuple(functions)
+
+    def __call__(self, x: Array) -> Array:
+        found = self.functions[-1](x)
+        for end, function in zip(self.ends[-2::-1], self.functions[-2::-1], strict=True):
+            found = array_namespace(x).where(x[..., -1:] <= end, function(x), found)
+        return found
 
 
 def _one(x: Any) -> Any:
