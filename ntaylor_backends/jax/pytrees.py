@@ -111,5 +111,5 @@ def register() -> None:
     jax.tree_util.register_pytree_with_keys(Jet, _named_leaves_of_jet, _jet, _leaves_of_jet)
     for kind in (Bundle, Total):
         jax.tree_util.register_pytree_with_keys(kind, _named_leaf_along, partial(_along, kind), _leaf_along)
-    for kind in (Quantity, *Quantity.__subclasses__()):  # fields among them, which come out as what they hold
-        jax.tree_util.register_pytree_node(kind, _value_of_quantity, _quantity)
+    for quantity in (Quantity, *Quantity.__subclasses__()):  # fields among them, which come out as what they hold
+        jax.tree_util.register_pytree_node(quantity, _value_of_quantity, _quantity)
