@@ -1,6 +1,6 @@
 """The suite of differential equations: every problem by its recipe, and training by nested differentiation beside it.
 
-Usage: python benchmarks/problems.py [NAME ...] [--seeds 1] [--plain 60] [--nested 300] [--only-write] [--afresh]
+Usage: python benchmarks/problems.py [NAME ...] [--seeds 1] [--plain 60] [--nested 300] [--work DIR] ...
 
 Every problem is solved by its recipe, and its tanh network alone is trained by Levenberg–Marquardt for ``--plain``
 seconds. Then KdV (third order), Kuramoto–Sivashinsky (fourth) and the beam (sixth) are trained by Adam on PyTorch for
@@ -37,10 +37,10 @@ COMPARED = {"kdv": 1000, "kuramoto-sivashinsky": 1000, "beam-6": 300}
 """Problems of order 3, 4 and 6, and how many points they are trained on."""
 
 
-def measure(name: str, seed: int, plain: float) -> dict[str, Any]:
+def measure(name: str, seed: int, plain: float, work: Path | None) -> dict[str, Any]:
     """One problem by its recipe, with its picture; and its tanh network alone, for so many seconds."""
     entry = find(name)
-    solved = solve(entry, seed=seed)
+    solved = solve(entry, seed=seed, folder=None if work is None else work / f"{name}-{seed}", resume=work is not None)
     row = {k: v for k, v in solved.report().items() if k != "history"}
     if seed == 0:
         solution_picture(PICTURES / f"{name}.png", solved)
@@ -245,6 +245,16 @@ def write(record: dict[str, Any]) -> None:
     write_atomic(PAGE, "".join(lines).encode())
 
 
+def recorded(part: str = "", name: str = "", row: Any = None) -> dict[str, Any]:
+    """The record; with a row, after that was put into it as it is now: others may have written meanwhile."""
+    record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"problems": {}, "nested": {}}
+    if row is not None:
+        record[part][name] = row
+        record["made_with"] = made_with()
+        write_json(RESULTS, record)
+    return record
+
+
 def main() -> None:
     """Run what is asked for and not on record; write the record after every run, the page at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -252,33 +262,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--plain", type=float, default=60.0, metavar="SECONDS", help="for tanh networks alone; 0: none")
     parser.add_argument("--nested", type=int, default=300, metavar="STEPS", help="0: no comparison")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="for checkpoints, from which the same command goes on")
     parser.add_argument("--only-write", action="store_true", help="write the page of what is on record")
     parser.add_argument("--afresh", action="store_true", help="run again what is on record")
     options = parser.parse_args()
-    record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"problems": {}, "nested": {}}
+    record = recorded()
     if not options.only_write:
         for name in options.names or PROBLEMS:
             for seed in range(options.seeds):
-                rows = record["problems"].setdefault(find(name).name, {})
-                if str(seed) in rows and not options.afresh:
+                if str(seed) in record["problems"].get(find(name).name, {}) and not options.afresh:
                     continue
-                rows[str(seed)] = measure(name, seed, options.plain)
-                row = rows[str(seed)]
-                print(
-                    f"{name} seed {seed}: {row['relative_l2']:.1e} in {row['seconds']:.0f} s, {row.get('plain')}",
-                    flush=True,
-                )
-                record["made_with"] = made_with()
-                write_json(RESULTS, record)
+                row = measure(name, seed, options.plain, options.work)
+                record = recorded("problems", name, {**recorded()["problems"].get(name, {}), str(seed): row})
+                done = f"{row['relative_l2']:.1e} in {row['seconds']:.0f} s"
+                print(f"{name} seed {seed}: {done}, {row.get('plain')}", flush=True)
         for name, count in COMPARED.items():
             if not options.nested or (options.names and name not in options.names):
                 continue
             if name in record["nested"] and not options.afresh:
                 continue
-            record["nested"][name] = compare(name, count, options.nested)
+            record = recorded("nested", name, compare(name, count, options.nested))
             print(f"{name}: compared, losses apart {record['nested'][name]['apart']:.1e}", flush=True)
-            record["made_with"] = made_with()
-            write_json(RESULTS, record)
     write(record)
 
 

@@ -126,7 +126,9 @@ class _Posed:
         self.equation, self.net, self.points = equation, net, points
         self.signature = signature_of(names, points)
         check_coefficients(coefficients, optional, required, any_name)
-        self.coefficients = {name: Quantity(c) if is_array(c) and not isinstance(c, Quantity) else c for name, c in coefficients.items()}
+        self.coefficients = {
+            name: Quantity(c) if is_array(c) and not isinstance(c, Quantity) else c for name, c in coefficients.items()
+        }
         self.batch = tuple(points.shape[:-1])
 
     def source(self, compute: Callable[[tuple[int, ...]], Sequence[Array]]) -> _Numbered:

@@ -66,7 +66,7 @@ class Objective:
         found = self.terms(self._network(parameters), self.unknowns(parameters), data)
         return {name: self._mean(name, residual) for name, residual in found.items()}
 
-    def loss(self, parameters: Mapping[str, Array], data: Mapping[str, Array], draw: Any = None) -> Any:  # noqa: ARG002
+    def loss(self, parameters: Mapping[str, Array], data: Mapping[str, Array], draw: Any = None) -> Any:
         """(Σ_t w_t · mean r_t², the means by name)."""
         means = self.means(parameters, data)
         total: Any = 0.0
@@ -102,7 +102,10 @@ class Objective:
     def rows(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
         """(all rows one after another, whose squares sum to the loss; the terms' means)."""
         found = self.terms(self._network(parameters), self.unknowns(parameters), data)
-        parts = self._rows(found, data)
+        # By the points they belong to, sorted as groups are: a dict that went through JAX has lost its order.
+        own = groups(data)
+        ordered = {name: found[name] for name in sorted(found, key=lambda name: _group(name, own))}
+        parts = self._rows(ordered, data)
         means = {name: self._mean(name, residual) for name, residual in found.items()}
         return array_namespace(*parts).concat(parts), means
 
@@ -150,12 +153,14 @@ class Objective:
 
 
 def groups(data: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """The data apart, by the points that they belong to, each with all weights."""
+    """The data apart, by the points that they belong to, each with all weights; sorted by name."""
     weights = {name: array for name, array in data.items() if name.startswith(WEIGHT)}
-    own = [name for name in data if name not in weights and not (name.endswith(VALUES) and name[: -len(VALUES)] in data)]
+    own = [
+        name for name in data if name not in weights and not (name.endswith(VALUES) and name[: -len(VALUES)] in data)
+    ]
     return {
         name: {name: data[name], **({name + VALUES: data[name + VALUES]} if name + VALUES in data else {}), **weights}
-        for name in own
+        for name in sorted(own)
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ntaylor import gradients
 from ntaylor.dispatch import Trainer, adapter_for
 from ntaylor.least_squares import Settings, State, levenberg_marquardt
-from ntaylor.namespace import array_namespace, describe, did_you_mean, device
+from ntaylor.namespace import array_namespace, describe, device, did_you_mean
 from ntaylor.objectives import FlatSystem, Objective
 
 __all__ = ["CoreTrainer", "Note", "Stage", "stage_for"]
@@ -50,8 +50,6 @@ class Stage(Protocol):
         """Go on from such a state."""
 
 
-
-
 def stage_for(
     chosen: Any,
     objective: Objective,
@@ -70,7 +68,9 @@ def stage_for(
     adapter = adapter_for(first)
     on_numpy = isinstance(first, np.ndarray)
     if adapter.share is not None and adapter.share()[1] > 1 and _is_least_squares(chosen):
-        raise ValueError("least squares run in one process, all points in it: train with adam or lbfgs, or without torchrun")
+        raise ValueError(
+            "least squares run in one process, all points in it: train with adam or lbfgs, or without torchrun"
+        )
     if chosen == "lm" or isinstance(chosen, Settings):
         settings = Settings(steps=steps, solver="auto") if chosen == "lm" else replace(chosen, steps=steps)
         return _LevenbergMarquardt(settings, objective, parameters, data)
@@ -123,7 +123,7 @@ class CoreTrainer:
         constants: Mapping[str, Array],
         steps: int,
         rate: float,
-        seed: int,  # noqa: ARG002
+        seed: int,
         beta2: float = 0.999,
         optimiser: Any = None,
         auxiliary: bool = False,
@@ -274,7 +274,12 @@ class _Scipy(_Flat):
             if self._method == "lbfgs":
                 options = {"maxiter": steps, "maxfun": 50 * steps + 100, "ftol": 0.0, "gtol": 1e-14, "maxcor": 50}
                 optimize.minimize(
-                    self._value_and_gradient, self._theta, jac=True, method="L-BFGS-B", callback=stepped, options=options
+                    self._value_and_gradient,
+                    self._theta,
+                    jac=True,
+                    method="L-BFGS-B",
+                    callback=stepped,
+                    options=options,
                 )
             else:
                 system = self._system

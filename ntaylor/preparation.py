@@ -83,12 +83,14 @@ class Prepared:
             raise ValueError(f"devices= is for JAX's meshes; these parameters are a {describe(like)}")
         unknowns = {UNKNOWN + name: self._array(value) for name, value in problem.unknowns.items()}
         self.start = self._placed({**model.arrays, **unknowns}, split=False)
-        self._round, self._points = -1, {}
+        self._round = -1
+        self._points: dict[str, Array] = {}
         self._points_of(0)
         totals = {} if self.alone else dict(self._totals)
         self.objective = Objective(problem, model, request.sobolev, request.sobolev_weights, totals)
         ones = {name: a[:1, ...] for name, a in self._local.items()}
-        self.terms = list(term_names(self.objective, self.start, {n: self._array(a) for n, a in ones.items()}))
+        few = self._placed({name: self._array(a) for name, a in ones.items()}, split=False)
+        self.terms = list(term_names(self.objective, self.start, few))
         self._weights = self._own_weights()
         self._balanced_at, self._first_balance = -1, True
         self._balance = None if request.balance is None else self._checked_balance(request.balance)
@@ -123,7 +125,7 @@ class Prepared:
 
     def _balanced(self, parameters: Mapping[str, Array]) -> dict[str, float]:
         """Weights from the terms' gradients at these parameters; what was asked for multiplies them."""
-        statistics = []
+        statistics: list[Any] = []
         for name in self.terms:
             # The loss of this term alone, unweighted.
             only = {**self._points, **self._weight_arrays({n: float(n == name) for n in self.terms})}
@@ -181,7 +183,7 @@ class Prepared:
 
     def _placed(self, arrays: dict[str, Array], *, split: bool) -> dict[str, Array]:
         devices = self.request.devices
-        return arrays if devices is None else self._adapter.placed(arrays, devices, split)  # type: ignore[misc, no-any-return]
+        return arrays if devices is None else self._adapter.placed(arrays, devices, split)  # type: ignore[misc]
 
     # --- errors ---------------------------------------------------------------------------------------
 
@@ -199,7 +201,8 @@ class Prepared:
             on_library = self._placed({"points": self._array(points)}, split=False)["points"]
             self._test = on_library, points, replace(self.problem, solution=lambda _: exact)
         on_library, points, known = self._test
-        return known.errors(_host(self._values(parameters, on_library)), points)  # type: ignore[no-any-return]
+        found: dict[str, float] = known.errors(_host(self._values(parameters, on_library)), points)
+        return found
 
     def finite(self, parameters: Mapping[str, Array]) -> bool:
         """Whether all parameters are finite numbers."""
@@ -260,5 +263,3 @@ def _host(array: Array) -> Array:
     if hasattr(array, "detach"):
         array = array.detach().cpu()
     return np.asarray(array)
-
-

@@ -65,14 +65,18 @@ class StandIn(MLP):
         self.__dict__.update(network.__dict__)
         self._network, self._tape = network, tape
         self._concrete = concrete
-        """Whether nobody traces the residual, so that points that hide their values tell of a function that is traced."""
+        """Whether nobody traces the residual: then points that hide their values are those of a function that is."""
 
     def jet_along(self, x: Array, directions: Directions, family: Family, order: int) -> Jet:
         """See :func:`ntaylor.pushing.jet_along`."""
         return Jet(self.propagate([x, Bundle(directions.stack(x), family)], order), order, level=new_level())
 
     def quadratic(
-        self, x: Array, directions: Directions, weights: Any = None, max_directions: int | None = None  # noqa: ARG002
+        self,
+        x: Array,
+        directions: Directions,
+        weights: Any = None,
+        max_directions: int | None = None,
     ) -> tuple[Array, Array]:
         """As :func:`ntaylor.pushing.quadratic`, along all directions as they are."""
         array, total = None, float(directions.count)
@@ -89,8 +93,8 @@ class StandIn(MLP):
         tape = self._tape
         if any(isinstance(c, ArrayObject) for c in plain) or (self._concrete and hides_values(plain[0])):
             tape.refused = (
-                "no Jacobian of a residual that differentiates a function of the network, such as nt.derivatives(lambda "
-                "x: net(x) ** 2, …): differentiate the network itself and write the rest as products of what comes out"
+                "no Jacobian of a residual that differentiates a function of the network, as nt.derivatives(lambda x: "
+                "net(x) ** 2, …) does: differentiate the network itself, and write the rest as products of that"
             )
             raise MissingRule(tape.refused)
         if tape.leaves is None:
@@ -101,7 +105,10 @@ class StandIn(MLP):
         values = tape.held if tape.leaves is None else tape.leaves
         tape.count += 1
         v = [None if place is None else values[place] for place in places]
-        return v if family is None else [v[0], *(_along(c, k, family, v[0].ndim) for k, c in enumerate(v[1:], 1))]
+        if family is None:
+            return v
+        points = v[0].ndim  # type: ignore[union-attr]  # the primal is there
+        return [v[0], *(_along(c, k, family, points) for k, c in enumerate(v[1:], 1))]
 
     def _note(self, u: Sequence[Array | None], order: int) -> None:
         v, pullback = self._network.push(u, order)
@@ -199,7 +206,7 @@ def pointwise_jacobian(
         return components(residual(again, dict(zip(names, leaves[pushed:], strict=True))))
 
     leaves = [*tape.held, *(xp.broadcast_to(unknowns[name], (count,)) for name in names)]
-    outputs, pullback = (adapter_for(*tape.held).vjp or gradients.vjp)(replayed, leaves)
+    _outputs, pullback = (adapter_for(*tape.held).vjp or gradients.vjp)(replayed, leaves)
     ones = xp.ones_like(values[0])
     swept = []
     for i, value in enumerate(values):
@@ -235,7 +242,7 @@ def _stacked(xp: Any, found: Sequence[Array | None], leaf: Array) -> Array | Non
 
 
 def _check_pointwise(pullback: Any, cotangents: Sequence[Any], place: int, found: Sequence[Any], value: Array) -> None:
-    """ValueError unless random numbers go back as themselves times what ones brought: every residual is of one point."""
+    """ValueError unless random numbers go back as themselves times what ones brought: as of single points."""
     import numpy
 
     xp = unwrapped_namespace([value])

@@ -1,8 +1,8 @@
 """``train``: a problem, a network, and a run from one to the other that can be stopped, stored and gone on with.
 
 Floor 14. What is minimised is said in ``objectives``, how a step is made in ``optimisers``; here steps are counted,
-looked at, shown and stored. A run that is interrupted between two steps goes on, with ``resume``, on the trajectory that
-it would have followed. One whose loss is no finite number any more ends, and keeps its last good parameters.
+looked at, shown and stored. A run that is interrupted between two steps goes on, with ``resume``, on the trajectory
+that it would have followed. One whose loss is no finite number any more ends, and keeps its last good parameters.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def train(
         found anew every 100 steps.
     sobolev, sobolev_weights: the equation's residual with its derivatives to this order: see :func:`ntaylor.residual`.
     seed: of the points.
-    checkpoint: a file that the run is stored in every so many seconds, when interrupted, and at the end; with ``resume``
-        the run goes on from it, if it is there.
+    checkpoint: a file that the run is stored in every so many seconds, when interrupted, and at the end; with
+        ``resume`` the run goes on from it, if it is there.
     stop: any of ``{"loss": …, "error": …, "patience": steps, "seconds": …}``: below such a loss or error, after so many
         steps in which the loss did not fall by a thousandth, or after such a time.
     devices: on JAX a ``jax.sharding.Mesh`` over which the points are shared out. On torch, points are shared out among
@@ -89,10 +89,13 @@ def train(
     Raises TypeError or ValueError for arguments that do not fit, or a checkpoint of another run; a loss that becomes no
     finite number is a RuntimeWarning that names the term and the step, and ``diverged`` in the result.
     """
-    stages = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    # Optax's transformations are named tuples.
+    stages = list(optimizer) if type(optimizer) in (list, tuple) else [optimizer]
     counts = [steps] * len(stages) if isinstance(steps, int) else list(steps)
     if not stages or len(stages) != len(counts) or not all(isinstance(n, int) and n > 0 for n in counts):
-        raise ValueError(f"steps is a whole number > 0 for every optimizer; got steps={steps!r}, optimizer={optimizer!r}")
+        raise ValueError(
+            f"steps is a whole number > 0 for every optimizer; got steps={steps!r}, optimizer={optimizer!r}"
+        )
     for name, value in (stop or {}).items():
         if name not in _STOPS or not (isinstance(value, (int, float)) and value > 0):
             raise ValueError(f"stop takes numbers > 0 by {', '.join(_STOPS)}; got {name!r}: {value!r}")
@@ -338,8 +341,8 @@ class _Run:
         for name, value in self._identity().items():
             if about["identity"].get(name) != value:
                 raise ValueError(
-                    f"{self.checkpoint} is the checkpoint of a run with {name} = {about['identity'].get(name)}; asked for "
-                    f"{value}: give the arguments of that run, another checkpoint, or leave resume out"
+                    f"{self.checkpoint} is the checkpoint of a run with {name} = {about['identity'].get(name)}; asked "
+                    f"for {value}: give the arguments of that run, another checkpoint, or leave resume out"
                 )
         self.place, self.done, self.seconds = about["place"], about["done"], about["seconds"]
         self.best = math.inf if about["best"] is None else float.fromhex(about["best"])

@@ -1,5 +1,7 @@
 """Jacobians of residuals from two closed-form adjoints, against nested reverse mode and 40-digit arithmetic."""
 
+# ruff: noqa: ARG005 equations name all their inputs
+
 from __future__ import annotations
 
 import math
@@ -62,7 +64,12 @@ def torch_jacobian(net, points, unknowns, equation):
     r = torch.cat(equation(x, value(x), d, *leaves[len(names) :]))
     grads = [torch.autograd.grad(v, leaves, retain_graph=True, allow_unused=True) for v in r]
     return np.asarray(
-        [np.concatenate([(torch.zeros_like(p) if g is None else g).numpy().ravel() for g, p in zip(row, leaves)]) for row in grads]
+        [
+            np.concatenate(
+                [(torch.zeros_like(p) if g is None else g).numpy().ravel() for g, p in zip(row, leaves, strict=False)]
+            )
+            for row in grads
+        ]
     )
 
 
@@ -107,7 +114,9 @@ def test_one_entry_against_forty_digits():
     assert found.of_parameters[names[0]][0, 0, 1, 2] == pytest.approx(float(expected), rel=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"gated": True}, {"residual": True}, {"fourier": (3, 1.0)}, {"activation": "snake"}])
+@pytest.mark.parametrize(
+    "options", [{"gated": True}, {"residual": True}, {"fourier": (3, 1.0)}, {"activation": "snake"}]
+)
 def test_every_kind_of_layer_takes_part(options):
     """The Jacobian-vector product is the derivative along a direction, by fourth-order differences."""
     net = nt.MLP.create([2, 4, 4, 1], seed=1, **options)
@@ -149,7 +158,7 @@ def test_a_hard_constraint_is_differentiated_with_its_network(system):
 
 
 def test_compressed_operators_are_pulled_back_too():
-    """A Laplacian of more coordinates than the first layer has outputs, through a hard constraint that is compressed."""
+    """A Laplacian of more coordinates than the first layer has outputs, through a constraint that is compressed."""
     x = np.random.default_rng(1).uniform(-0.3, 0.3, (4, 9))
     net = nt.MLP.create([9, 3, 1], seed=2)
 
@@ -187,7 +196,10 @@ def test_what_cannot_be_pulled_back_is_refused(system):
     if xp.name == "jax":  # whose functions are traced, so that the network's input is no array
         with pytest.raises(nt.MissingRule, match="differentiate the network itself"):
             pointwise_jacobian(
-                lambda net, _: [nt.derivatives(lambda x: net(x) ** 2, points, 1, direction)[1, ...][:, 0]], net, {}, check=True
+                lambda net, _: [nt.derivatives(lambda x: net(x) ** 2, points, 1, direction)[1, ...][:, 0]],
+                net,
+                {},
+                check=True,
             )
 
 

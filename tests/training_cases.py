@@ -1,5 +1,7 @@
 """Problems that training is tested on: small, with known solutions."""
 
+# ruff: noqa: ARG005 equations name all their inputs
+
 from __future__ import annotations
 
 import numpy as np
@@ -46,9 +48,7 @@ def poisson():
     """u_xx + u_yy = f with u = 0 on the square's boundary by construction."""
 
     def constrained(net):
-        return nt.operators.HardConstraint(
-            net, lambda p: ((1 - p[..., 0] ** 2) * (1 - p[..., 1] ** 2))[..., None]
-        )
+        return nt.operators.HardConstraint(net, lambda p: ((1 - p[..., 0] ** 2) * (1 - p[..., 1] ** 2))[..., None])
 
     return nt.Problem(
         lambda u, x, y: u.xx + u.yy + 2 * (2 - x**2 - y**2),

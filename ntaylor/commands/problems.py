@@ -28,7 +28,7 @@ def _problems(options: argparse.Namespace) -> int:
     from ntaylor.suite.catalogue import PROBLEMS, PROFILES
 
     console = Console(markup=False, highlight=False)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for e in PROBLEMS.values():
         title = e.title if e.smooth else f"{e.title} (not smooth)"
         rows.append((e.name, str(e.order), ", ".join(e.make().inputs), title, e.equation, e.published))

@@ -28,7 +28,8 @@ def solution_picture(path: Path, solved: Solved) -> None:
         first, second, third = (figure.add_subplot(1, 3, i) for i in (1, 2, 3))
         figure.suptitle(f"{entry.title}: {error}, {solved.words}, {solved.seconds:.0f} s", fontsize=11)
         _draw_solution(first, second, solved, points, found, exact)
-        steps, before = [], 0
+        steps: list[int] = []
+        before = 0
         for i, p in enumerate(solved.history):
             before = steps[-1] if i and p.step <= solved.history[i - 1].step else before
             steps.append(before + p.step)

@@ -187,8 +187,10 @@ def _with_waves(entry: Entry, xp: Any, seed: int, runs: _Runs) -> Found:
     like = xp.zeros(1, dtype=xp.float64)
     added = wave_network(problem, recipe.waves, like, seed, recipe.network.get("periods"))
     if not recipe.first:
-        network = runs.run(problem, added, _newton(recipe.waves, seed)).network
-        return {"": network}, problem.function(network)
+        for weights in recipe.waves.weights:
+            result = runs.run(problem, added, {**_newton(recipe.waves, seed), "weights": weights or None})
+            added, problem = result.network, replace(problem, unknowns=result.unknowns)
+        return {"": added}, problem.function(added)
     base = _trained(entry, xp, seed, {}, runs)[0][""]
     posed = beside(replace(problem, unknowns=runs.results[-1].unknowns), base)
     network = joined(base, runs.run(posed, added, _newton(recipe.waves, seed)).network)

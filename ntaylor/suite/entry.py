@@ -33,6 +33,8 @@ class Waves:
     band: tuple[float | None, ...] | None = None
     condition_points: int | None = None
     steps: int = 16
+    weights: tuple[Mapping[str, float], ...] = ({},)
+    """Weights of the conditions in a run each; each run goes on from the one before."""
     stretch: float | None = None
     """A length δ: of the first input asinh(x/δ) is seen, so that a layer of that width at 0 is as wide as the rest."""
 

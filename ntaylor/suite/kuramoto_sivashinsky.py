@@ -45,7 +45,7 @@ def reference(points: int = 128, step: float = 0.005, nodes: int = 32) -> Evolut
         low=0.0,
         length=PERIOD,
         points=points,
-        edges=np.linspace(0, END, 3),
+        edges=(0.0, END / 2, END),
         step=step,
         nodes=nodes,
     )

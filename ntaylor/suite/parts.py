@@ -26,10 +26,9 @@ def vanishing(*sides: tuple[int, float], power: int = 1) -> Callable[[Any], Any]
     """x ↦ Π (x_i − c)^power over the sides (i, c), of shape (\\*batch, 1)."""
 
     def factor(x: Any) -> Any:
-        product = None
+        product: Any = 1.0
         for i, c in sides:
-            one = x[..., i : i + 1] - c
-            product = one if product is None else product * one
+            product = product * (x[..., i : i + 1] - c)
         return product if power == 1 else product**power
 
     return factor
