@@ -85,7 +85,7 @@ class Settings:
     training_fd: tuple[int, ...] = (0,)
     """Which of the order's steps are trained with, beside the chosen one."""
     single: tuple[str, ...] = ("tanh", "sin")
-    """Activations that are trained in float32 too, in one dimension by Adam."""
+    """Activations that are trained in float32 too, with every step of the order, in one dimension by Adam."""
 
 
 QUICK = Settings(
@@ -345,7 +345,8 @@ def _trainings(cell: Cell, settings: Settings) -> dict[str, Any]:
         _, jacobian = residuals_and_jacobian(exact_rows, start)
         rate = 0.5 / float(training_kernels.eigenvalues(jacobian)[0])
     steps = settings.steps[str(cell.order)]
-    chosen: list[float | None] = [*(steps[i] for i in settings.training_fd), None]
+    tried = steps if cell.dtype == "float32" else [steps[i] for i in settings.training_fd]
+    chosen: list[float | None] = [*tried, None]
     trained = _problem(cell.order, cell.dimension, settings.training_points[str(cell.dimension)], cell.dtype)
     return {
         name: _trained([way(r) for r in trained], exact_rows, start, rate, cell, settings)

@@ -17,6 +17,7 @@ __all__ = [
     "JETS",
     "TRAINING_HEAD",
     "Count",
+    "best",
     "findings",
     "fit_rows",
     "losses",
@@ -224,6 +225,12 @@ def _auto(_: Cell) -> list[str]:
     return [AUTO]
 
 
+def best(cell: Cell) -> list[str]:
+    """Of a training the step with the least exact loss at the end, known afterwards only."""
+    ended = {m: f for m, f in cell["methods"].items() if m != JETS and f["diverged_at"] is None}
+    return sorted(ended, key=lambda m: ended[m]["curve"]["exact_loss"][-1])[:1]
+
+
 def _entropies(content: Cell, key: str, at: int, methods: Any = None, **wanted: Any) -> Count:
     return _counted((a[key][at], b[key][at]) for a, b, _ in pairs(content, "features", methods, **wanted))
 
@@ -333,13 +340,14 @@ def _kernels(content: Cell) -> tuple[str, str, str]:
 
 def _faster(content: Cell, optimiser: str, dtype: str) -> tuple[str, str, str]:
     one = {"optimiser": optimiser, "dtype": dtype}
-    parts = []
-    for label, methods in (("coarsest step", _coarsest(content)), ("chosen step", _auto)):
+    ways = {"coarsest step": _coarsest(content), "chosen step": _auto, "best of the tried steps": best}
+    verdicts, parts = [], []
+    for label, methods in ways.items():
         found = losses(content, methods, **one)
+        verdicts.append(f"{label}: {_counted(found).verdict}")
         parts.append(f"{label}: lower in {_counted(found)}, median loss ratio FD/AD {_number(ratio(found))}")
     name = {"gd": "gradient descent", "adam": "Adam"}.get(optimiser, optimiser)
-    verdicts = [_counted(losses(content, m, **one)).verdict for m in (_coarsest(content), _auto)]
-    verdict = f"coarsest step: {verdicts[0]}; chosen step: {verdicts[1]}"
+    verdict = "; ".join(verdicts)
     return f"AD trains faster, by {name}{_in(dtype)}", verdict, "exact loss after equal steps: " + "; ".join(parts)
 
 
@@ -349,7 +357,7 @@ def _in(dtype: str) -> str:
 
 def _order(content: Cell, dtype: str) -> tuple[str, str, str]:
     orders, verdicts, parts = content["settings"]["orders"], [], []
-    for label, methods in (("coarsest", _coarsest(content)), ("chosen", _auto)):
+    for label, methods in (("coarsest", _coarsest(content)), ("chosen", _auto), ("best", best)):
         by_order = [ratio(losses(content, methods, order=n, dtype=dtype)) for n in orders]
         listed = ", ".join(map(_number, by_order))
         parts.append(f"{label} step, orders {', '.join(map(str, orders))}: median loss ratio FD/AD {listed}")
