@@ -356,7 +356,7 @@ def test_jax_takes_the_steps_of_numpy_and_goes_on_with_them(jaxs_network, tmp_pa
         assert np.asarray(p).tobytes() == np.asarray(resumed.network.parameters[name]).tobytes()
 
 
-def test_optaxs_lbfgs(jaxs_network):
+def test_optaxs_lbfgs_on_jax(jaxs_network):
     result = nt.train(heat(), jaxs_network, optimizer="lbfgs", steps=15, points=40, progress=False)
     assert result.loss < 0.6 * result.history[0].loss
 
@@ -408,7 +408,7 @@ def test_torchs_optimisers_by_name_class_and_factory():
         nt.train(heat(), net, optimizer=torch.optim.SGD([torch.zeros(1)]), **options)
 
 
-def test_an_equinox_module_and_optax():
+def test_an_equinox_module_and_optax_on_jax():
     eqx, optax, jax = (pytest.importorskip(name) for name in ("equinox", "optax", "jax"))
     jax.config.update("jax_enable_x64", True)
     net = eqx.nn.MLP(2, 1, 6, 1, activation=jax.numpy.tanh, key=jax.random.key(0))
@@ -424,7 +424,7 @@ def test_an_equinox_module_and_optax():
         nt.train(heat(), net, optimizer=3, steps=1, **options)
 
 
-def test_optimistix_goes_step_by_step():
+def test_optimistix_goes_step_by_step_on_jax():
     optimistix, jax = (pytest.importorskip(name) for name in ("optimistix", "jax"))
     jax.config.update("jax_enable_x64", True)
     net = nt.MLP.create([2, 6, 1], xp=jax.numpy, dtype=jax.numpy.float64, seed=0)

@@ -87,7 +87,7 @@ def _answer(process):
     return json.loads(out.strip().splitlines()[-1])
 
 
-def test_two_gloo_processes_take_the_steps_of_one():
+def test_two_gloo_processes_of_torch_take_the_steps_of_one():
     torch = pytest.importorskip("torch")
     if not torch.distributed.is_available():
         pytest.skip("torch was built without torch.distributed")
@@ -109,7 +109,7 @@ def test_two_gloo_processes_take_the_steps_of_one():
     assert "least squares run in one process" in found[0]["lm"]
 
 
-def test_four_devices_take_the_steps_of_one():
+def test_four_devices_of_jax_take_the_steps_of_one():
     pytest.importorskip("jax")
     found = _answer(_started(_JAX, XLA_FLAGS="--xla_force_host_platform_device_count=4", JAX_PLATFORMS="cpu"))
     for optimizer in ("adam", "lm"):
