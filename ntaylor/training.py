@@ -129,7 +129,7 @@ class _Run:
     ):
         self.ready, self.stages, self.counts, self.rate, self.stop = ready, stages, counts, rate, stop
         self.on_step, self.every_seconds = on_step, every_seconds
-        self.checkpoint = checkpoint if ready.first_process else None
+        self.checkpoint = checkpoint
         self.place = 0
         """The stage that runs."""
         self.done = 0
@@ -311,7 +311,7 @@ class _Run:
 
     def _store(self) -> None:
         """Write where the run is; after a failure what was good is written as a network alone."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or not self.ready.first_process:  # which all read, and one writes
             return
         arrays = {f"good.{name}": a for name, a in self.ready.to_numpy(self._good()).items()}
         if self.stage is not None and not self.failed:

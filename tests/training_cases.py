@@ -56,3 +56,15 @@ def poisson():
         hard=constrained,
         solution=lambda p: (1 - p[:, 0] ** 2) * (1 - p[:, 1] ** 2),
     )
+
+
+def decay():
+    """u′ = −k u, k unknown, from u(0) and u(1): what compiles fastest."""
+    ends = np.asarray([[0.0], [1.0]])
+    return nt.Problem(
+        lambda u, x, *, k: u.x + k * u,
+        {"x": (0.0, 1.0)},
+        [nt.Condition(lambda u, x, *, values: u - values, points=ends, values=np.exp(-ends[:, 0]), weight=10.0)],
+        unknowns={"k": 0.5},
+        solution=lambda p: np.exp(-p[:, 0]),
+    )
