@@ -273,6 +273,9 @@ def main() -> None:
                 if str(seed) in record["problems"].get(find(name).name, {}) and not options.afresh:
                     continue
                 row = measure(name, seed, options.plain, options.work)
+                before = recorded()["problems"].get(name, {}).get(str(seed), {})
+                if "plain" in before and not options.plain:
+                    row["plain"] = before["plain"]
                 record = recorded("problems", name, {**recorded()["problems"].get(name, {}), str(seed): row})
                 done = f"{row['relative_l2']:.1e} in {row['seconds']:.0f} s"
                 print(f"{name} seed {seed}: {done}, {row.get('plain')}", flush=True)

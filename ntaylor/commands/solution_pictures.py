@@ -68,6 +68,6 @@ def _draw_solution(first: Any, second: Any, solved: Solved, points: Any, found: 
     shown = second.pcolormesh(
         a, b, np.abs(found - exact).reshape(grid), cmap="magma", vmin=0, vmax=top, rasterized=True
     )
-    second.figure.colorbar(shown, ax=second, format="%.0e")
+    second.figure.colorbar(shown, ax=second, format="%.1e")
     for axes, title in ((first, name), (second, "|error|")):
         axes.set(xlabel=problem.inputs[across], ylabel=problem.inputs[1 - across], title=title)

@@ -77,7 +77,7 @@ def _run(entry: Any, folder: Path, options: argparse.Namespace, console: Any) ->
     from ntaylor.commands.solving import checkpoint_name, save_network, solve
     from ntaylor.storage import write_json
 
-    checkpoints = [folder / checkpoint_name(i) for i in range(4 + len(entry.recipe.march))]
+    checkpoints = [folder / checkpoint_name(i) for i in range(2 + len(entry.recipe.march))]
     if not options.resume:
         for path in checkpoints:
             path.unlink(missing_ok=True)

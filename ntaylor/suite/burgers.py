@@ -136,7 +136,7 @@ def _backward() -> Problem:
     return Problem(
         inverse,
         _DOMAIN,
-        [Condition(_data, points=points, values=values, weight=1e-3)],
+        [Condition(_data, points=points, values=values, weight=1.0)],
         unknowns={"lam": 0.5, "nu": 0.1},
         hard=_CONDITIONS,
         solution=lambda p: cole_hopf(p, **_TRUE),
@@ -184,16 +184,7 @@ ENTRIES = (
         recipe=Recipe(
             {"widths": [2, 16, 16, 1], **_NETWORK},
             {"optimizer": "lm", "steps": 100, "points": 800},
-            # With the data first, for an equation that is met too early holds λ where it was; and with the equation
-            # last, for where it is not met the noise is.
-            Waves(
-                350,
-                (0.0, 4.0),
-                1100,
-                band=(40.0, None),
-                steps=25,
-                weights=({"data": 1.0}, {"data": 1e-2}, {"data": 1e-4}),
-            ),
+            Waves(350, (0.0, 4.0), 1100, band=(40.0, None), steps=25),
         ),
         truth=_TRUE,
     ),

@@ -33,10 +33,10 @@ class Waves:
     band: tuple[float | None, ...] | None = None
     condition_points: int | None = None
     steps: int = 16
-    weights: tuple[Mapping[str, float], ...] = ({},)
-    """Weights of the conditions in a run each; each run goes on from the one before."""
     stretch: float | None = None
-    """A length δ: of the first input asinh(x/δ) is seen, so that a layer of that width at 0 is as wide as the rest."""
+    """A length δ: of the first input asinh((x − c)/δ) is seen, so that a layer of that width at c is as wide as the
+    rest; c is ``centre``."""
+    centre: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def wave_network(
             unit = np.pi * (high[i] - low[i]) / period  # of the wave that fits the period once, in ξ
             vectors[i] = np.round(vectors[i] / unit) * unit
     layers: list[Layer] = [
-        _coordinates(low, high, waves.stretch, array),
+        _coordinates(low, high, waves.stretch, waves.centre, array),
         FourierFeatures(array(vectors / (2 * np.pi))),  # which multiplies by 2π
         Dense(array(np.zeros((2 * waves.count, len(problem.fields))))),
     ]
@@ -70,15 +70,19 @@ class _Fixed(Layer):
         return v, pullback
 
 
-def _coordinates(low: Array, high: Array, stretch: float | None, array: Callable[[Array], Array]) -> Layer:
-    """x ↦ ξ in [−1, 1]: each input by its range, or the first, from 0 on, by asinh(x/δ)."""
+def _coordinates(
+    low: Array, high: Array, stretch: float | None, centre: float, array: Callable[[Array], Array]
+) -> Layer:
+    """x ↦ ξ in [−1, 1]: each input by its range, or the first by asinh((x − c)/δ)."""
     if stretch is None:
         return Scale(array((low + high) / 2), array(2 / (high - low)))
     straight, shift = np.diag(2 / (high - low)), -(high + low) / (high - low)
     straight[0, 0] = shift[0] = 0.0
     into, out, back = np.zeros((len(low), 1)), np.zeros((1, len(low))), np.zeros(len(low))
-    into[0, 0], out[0, 0], back[0] = 1 / stretch, 2 / np.arcsinh(high[0] / stretch), -1.0
-    bent = Chain([Dense(array(into)), Activate("asinh"), Dense(array(out), array(back))])
+    first, last = np.arcsinh((np.asarray([low[0], high[0]]) - centre) / stretch)
+    into[0, 0], out[0, 0], back[0] = 1 / stretch, 2 / (last - first), -(last + first) / (last - first)
+    shifted = Dense(array(into), array([-centre / stretch]))
+    bent = Chain([shifted, Activate("asinh"), Dense(array(out), array(back))])
     return _Fixed(Sum([Dense(array(straight), array(shift)), bent]))
 
 
