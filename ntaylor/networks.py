@@ -203,7 +203,7 @@ class MLP(Chain):
 
         return mapped_all(restored, v)
 
-    def _propagated(self, u: Coefficients, order: int) -> Coefficients:
+    def _propagated(self, u: Coefficients, order: Order) -> Coefficients:
         """Coefficients (\\*batch, m) from (\\*batch, d), by whom the backend has for it."""
         propagate = adapter_for(*u, *self.parameters.values()).propagate
         return propagate(self, u, order) if propagate is not None else self.push(u, order)[0]

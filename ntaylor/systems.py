@@ -87,7 +87,7 @@ class StandIn(MLP):
         top = jet._coefficient(2)
         return jet.primal, jet.primal * 0 if top is None else 2 * (top.array if isinstance(top, Total) else top * total)
 
-    def _propagated(self, u: Any, order: int) -> Any:
+    def _propagated(self, u: Any, order: Order) -> Any:
         family = next((c.family for c in u if isinstance(c, Bundle)), None)
         plain = [c.array if isinstance(c, Bundle) and c.family is family else c for c in u]
         tape = self._tape
@@ -110,7 +110,7 @@ class StandIn(MLP):
         points = v[0].ndim  # type: ignore[union-attr]  # the primal is there
         return [v[0], *(_along(c, k, family, points) for k, c in enumerate(v[1:], 1))]
 
-    def _note(self, u: Sequence[Array | None], order: int) -> None:
+    def _note(self, u: Sequence[Array | None], order: Order) -> None:
         v, pullback = self._network.push(u, order)
         primal = v[0]
         xp = unwrapped_namespace([primal])

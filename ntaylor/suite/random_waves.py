@@ -15,6 +15,7 @@ import numpy as np
 
 from ntaylor.composites import Chain, Sum
 from ntaylor.constraints import HardConstraint
+from ntaylor.fans import Order
 from ntaylor.layers import Activate, Coefficients, Dense, FourierFeatures, Gradients, Layer, Pullback, Scale
 from ntaylor.namespace import array_namespace, device
 from ntaylor.networks import MLP
@@ -61,7 +62,7 @@ class _Fixed(Layer):
         self.inner = inner
         self.width_in = inner.width_in
 
-    def push(self, u: Coefficients, order: int) -> tuple[Coefficients, Pullback]:
+    def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         v, inner_pullback = self.inner.push(u, order)
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
