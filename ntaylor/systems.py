@@ -24,6 +24,7 @@ from ntaylor.array_object import ArrayObject, new_level, unwrapped_namespace
 from ntaylor.bundles import Bundle, Family, Total
 from ntaylor.directions import Directions
 from ntaylor.dispatch import adapter_for
+from ntaylor.fans import Order
 from ntaylor.jets import Jet
 from ntaylor.namespace import MissingRule, array_namespace, describe, device, hides_values
 from ntaylor.networks import MLP
