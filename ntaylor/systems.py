@@ -44,7 +44,7 @@ class _Tape:
     """None while pushes are noted."""
     held: list[Array] = field(default_factory=list)
     """What all pushes gave, (batch, m) or (R, batch, m), in the order of their making."""
-    pushes: list[tuple[Any, list[int | None], int]] = field(default_factory=list)
+    pushes: list[tuple[Any, list[int | None], Order]] = field(default_factory=list)
     """(pullback, for every coefficient its place in ``held``, or None where it is structurally zero; the order)."""
     count: int = 0
     """Pushes so far, of those that are handed out."""

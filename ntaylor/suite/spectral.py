@@ -107,7 +107,7 @@ def evolve(
 
 
 def _etdrk4(symbol: Array, h: float) -> Callable[[Array, Callable[[Array], Array]], Array]:
-    """One step of length h: Kassam and Trefethen, equations (2.6) to (2.9) with 32 points on the upper half circle."""
+    """One step of length h: Kassam and Trefethen, their (2.6) to (2.9), with 32 points on the upper half circle."""
     whole, half = np.exp(h * symbol), np.exp(h * symbol / 2)
     z = h * symbol[:, None] + np.exp(1j * np.pi * (np.arange(32) + 0.5) / 32)
 
