@@ -226,9 +226,9 @@ is not continuous: there the exact rows are 0 almost everywhere, and counts leav
 _NETWORKS = """\
 ## Two-layer networks
 
-After equally many steps; f32 was trained in float32, with every step h, and looked at in float64. “exact loss” is the loss with exact
-derivatives of the network that was trained, whatever it was trained with; G is the kernel of the rows it was trained
-with, at the end. “ms a step” is the time of the residual and its gradient.
+After equally many steps; f32 was trained in float32, with every step h, and looked at in float64. “exact loss” is the
+loss with exact derivatives of the network that was trained, whatever it was trained with; G is the kernel of the rows
+it was trained with, at the end. “ms a step” is the time of the residual and its gradient.
 """
 
 

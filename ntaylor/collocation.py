@@ -16,6 +16,7 @@ from ntaylor.namespace import array_namespace, as_floating, describe, device, is
 from ntaylor.networks import MLP
 from ntaylor.operators import Operator
 from ntaylor.plans import Sum, factor_value
+from ntaylor.stencils import Settings, prepare
 
 __all__ = ["Rows", "flat", "residuals", "residuals_and_gradient", "residuals_and_jacobian"]
 
@@ -93,19 +94,30 @@ class Rows:
         if not isinstance(net, MLP) or not net.parameters:
             raise TypeError(f"the gradient is by the parameters of an nt.MLP, got {describe(net)}")
         if self.method == "fd":
-            return self._by_stencil(net)
+            found = self._laid_out()
+            if found is None:  # functions of x among the coefficients
+                r, jacobian = self.residual_and_jacobian(net)
+                return r, _split(net, array_namespace(r).matmul(r[None, :], jacobian)[0, :])
+            return self._by_stencil(net, *found)
         value, pull = _pushed(self.operator, net, self.points)
         r = value * self.weight - self.right()
         return r, pull(r * self.weight)
 
-    def _by_stencil(self, net: MLP) -> tuple[Array, dict[str, Array]]:
-        xp, (batch, d) = array_namespace(self.points), self.points.shape
+    def _laid_out(self) -> Any:
+        """(offsets (points, d), weights (points, 1)) of a stencil that is the same at all points, or None."""
         if not hasattr(self, "_stencil"):  # exact fractions are slow: once for these rows
-            found = self.operator.stencil(int(d), **self.options)
-            parts = ([[float(c) for c in row] for row in part] for part in (found.points, [[w] for w in found.weights]))
-            like = {"dtype": self.points.dtype, "device": device(self.points)}
-            object.__setattr__(self, "_stencil", tuple(xp.asarray(part, **like) for part in parts))
-        offsets, weights = self._stencil  # type: ignore[attr-defined]
+            xp, like = array_namespace(self.points), {"dtype": self.points.dtype, "device": device(self.points)}
+            settings = Settings.of(*(self.options.get(name, d) for name, d in Settings._field_defaults.items()))
+            prepared = prepare([self.operator.terms], int(self.points.shape[1]), settings, self.points.dtype)
+            alone = len(prepared.rows) == 1 and not prepared.rows[0].key.factors and prepared.rows[0].key.form is None
+            found = None
+            if alone and not set(self.options) - set(Settings._fields):
+                found = (xp.asarray(prepared.offsets, **like), xp.asarray(prepared.rows[0].weights[:, None], **like))
+            object.__setattr__(self, "_stencil", found)
+        return self._stencil  # type: ignore[attr-defined]
+
+    def _by_stencil(self, net: MLP, offsets: Array, weights: Array) -> tuple[Array, dict[str, Array]]:
+        xp, (batch, d) = array_namespace(self.points), self.points.shape
         moved = xp.reshape(self.points[None, :, :] + offsets[:, None, :], (-1, d))
         v, pullback = net.push([moved], 0)
         values = xp.reshape(flat(v[0]), (-1, batch))
@@ -171,6 +183,16 @@ def _gradients(net: MLP, x: Array) -> Array:
     _, gradients = pullback([xp.ones_like(v[0])], per_sample=True)
     rows = _joined(net, gradients, math.prod(batch))
     return xp.reshape(rows, (*batch, rows.shape[-1]))
+
+
+def _split(net: MLP, row: Array) -> dict[str, Array]:
+    """(P,) as the parameters' shapes, by name."""
+    result, begin = {}, 0
+    for name, p in net.parameters.items():
+        size = math.prod(p.shape)
+        result[name] = array_namespace(row).reshape(row[begin : begin + size], tuple(p.shape))
+        begin += size
+    return result
 
 
 def _joined(net: MLP, gradients: Mapping[str, Array], batch: int) -> Array:

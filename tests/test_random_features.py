@@ -222,11 +222,19 @@ def test_the_jacobian_is_that_of_the_residual_row_by_row(xp, name, widths):
     np.testing.assert_allclose(xp.numpy(jacobian), expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("method", ["auto", "fd"])
-def test_the_gradient_is_the_jacobian_times_the_residual(xp, method):
+@pytest.mark.parametrize(
+    ("operator", "method", "options"),
+    [
+        (nt.operators.biharmonic(), "auto", {}),
+        (nt.operators.biharmonic(), "fd", {"step": 0.05, "accuracy": 4}),
+        (laplacian() + D(0), "fd", {"step": (0.05, 0.1), "side": "forward", "max_directions": 2}),
+        (OPERATORS["mixed, with coefficients"], "fd", {"step": 0.1}),
+    ],
+    ids=["jets", "one stencil", "in parts", "functions of x"],
+)
+def test_the_gradient_is_the_jacobian_times_the_residual(xp, operator, method, options):
     x = xp.array(np.random.default_rng(0).uniform(-1, 1, (6, 2)))
-    options = {"step": 0.05, "accuracy": 4} if method == "fd" else {}
-    rows = [Rows(nt.operators.biharmonic(), x, 1.0).by(method, **options), Rows(identity(), x, weight=3.0)]
+    rows = [Rows(operator, x, 1.0).by(method, **options), Rows(identity(), x, weight=3.0)]
     net = xp.network([2, 6, 1], seed=1)
     r, jacobian = training_kernels.residuals_and_jacobian(rows, net)
     again, gradient = training_kernels.residuals_and_gradient(rows, net)
@@ -234,6 +242,24 @@ def test_the_gradient_is_the_jacobian_times_the_residual(xp, method):
     joined = np.concatenate([xp.numpy(gradient[name]).ravel() for name in net.parameters])
     expected = xp.numpy(r) @ xp.numpy(jacobian)
     np.testing.assert_allclose(joined, expected, rtol=1e-8, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_chosen_step_is_that_of_the_dtype_in_all_that_is_computed(dtype):
+    """The residual with the gradient is that of the operator itself, whose step depends on the dtype of the points."""
+    x = np.random.default_rng(0).uniform(-1, 1, (6, 1)).astype(dtype)
+    rows = Rows(nt.operators.biharmonic(), x).by("fd")
+    net = nt.MLP.create([1, 6, 1], dtype=np.dtype(dtype), seed=1)
+    r, gradient = rows.residual_and_gradient(net)
+    eps = np.finfo(dtype).eps
+    step = float(nt.finite_differences.step_for(4, dtype=dtype))
+    rounding = 100 * eps / step**4
+    assert np.abs(r - rows.residual(net)).max() < rounding
+    exact = Rows(nt.operators.biharmonic(), x.astype(np.float64)).residual(
+        net.replace({k: p.astype(np.float64) for k, p in net.parameters.items()})
+    )
+    assert np.abs(r - exact).max() < rounding + 10 * step**2
+    assert all(g.dtype == x.dtype for g in gradient.values())
 
 
 def test_the_jacobian_is_that_of_nested_reverse_mode():
