@@ -97,5 +97,5 @@ def agreement(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Make the committed benchmark results anew; takes minutes, wants an idle machine."""
     session.install("-e", ".[plot]", *NUMBA, *TORCH, *JAX, "folx")
-    for script in ("profiles", "performance", "ad_vs_fd"):
+    for script in ("profiles", "performance", "finite_differences", "ad_vs_fd"):
         session.run("python", f"benchmarks/{script}.py", *session.posargs)

@@ -16,7 +16,6 @@ from ntaylor.namespace import array_namespace, as_floating, describe, device, is
 from ntaylor.networks import MLP
 from ntaylor.operators import Operator
 from ntaylor.plans import Sum, factor_value
-from ntaylor.stencils import Settings, prepare
 
 __all__ = ["Rows", "flat", "residuals", "residuals_and_gradient", "residuals_and_jacobian"]
 
@@ -106,13 +105,15 @@ class Rows:
     def _laid_out(self) -> Any:
         """(offsets (points, d), weights (points, 1)) of a stencil that is the same at all points, or None."""
         if not hasattr(self, "_stencil"):  # exact fractions are slow: once for these rows
-            xp, like = array_namespace(self.points), {"dtype": self.points.dtype, "device": device(self.points)}
-            settings = Settings.of(*(self.options.get(name, d) for name, d in Settings._field_defaults.items()))
-            prepared = prepare([self.operator.terms], int(self.points.shape[1]), settings, self.points.dtype)
-            alone = len(prepared.rows) == 1 and not prepared.rows[0].key.factors and prepared.rows[0].key.form is None
             found = None
-            if alone and not set(self.options) - set(Settings._fields):
-                found = (xp.asarray(prepared.offsets, **like), xp.asarray(prepared.rows[0].weights[:, None], **like))
+            terms = self.operator.terms
+            varies = any(term.factors or (term.form is not None and term.form.varies) for term in terms)
+            if not varies and set(self.options) <= {"step", "accuracy", "side"}:
+                xp, like = array_namespace(self.points), {"dtype": self.points.dtype, "device": device(self.points)}
+                stencil = self.operator.stencil(int(self.points.shape[1]), dtype=self.points.dtype, **self.options)
+                offsets = [[float(c) for c in point] for point in stencil.points]
+                weights = [[float(w)] for w in stencil.weights]
+                found = (xp.asarray(offsets, **like), xp.asarray(weights, **like)) if weights else None
             object.__setattr__(self, "_stencil", found)
         return self._stencil  # type: ignore[attr-defined]
 

@@ -650,7 +650,7 @@ def test_what_the_engine_refuses(call, kind, message):
         call()
 
 
-def test_a_step_that_is_traced_or_trained_is_refused():
+def test_torch_steps_that_are_trained_are_refused():
     torch = pytest.importorskip("torch")
     x = torch.tensor(X)
     with pytest.raises(TypeError, match="the weights are exact"):
