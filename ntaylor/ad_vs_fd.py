@@ -85,7 +85,9 @@ class Settings:
     training_fd: tuple[int, ...] = (0,)
     """Which of the order's steps are trained with, beside the chosen one."""
     single: tuple[str, ...] = ("tanh", "sin")
-    """Activations that are trained in float32 too, with every step of the order, in one dimension by Adam."""
+    """Activations that are trained in float32 too, with every step of the order, in one dimension by Adam; and long."""
+    long: int = 10_000
+    """Steps of the long trainings by Adam, whose rate falls linearly to 0."""
 
 
 QUICK = Settings(
@@ -97,6 +99,7 @@ QUICK = Settings(
     training_points={"1": 40, "2": 8},
     training_steps={"1": 300, "2": 150},
     training_fd=(0,),
+    long=600,
 )
 
 
@@ -105,7 +108,7 @@ class Cell:
     """One unit of work: fits by every method with one draw of features, or trainings by every method from one start."""
 
     kind: str
-    """ "features" or "training"."""
+    """ "features", "training" or "long"."""
     order: int
     dimension: int
     activation: str
@@ -150,6 +153,7 @@ def cells(settings: Settings) -> Iterator[Cell]:
             if 1 in settings.dimensions and name in settings.activations and "adam" in settings.optimisers:
                 for seed in range(settings.training_seeds):
                     yield Cell("training", order, 1, name, seed, "adam", "float32")
+                    yield Cell("long", order, 1, name, seed, "adam")
 
 
 def run(cell: Cell, settings: Settings) -> dict[str, Any]:
@@ -361,7 +365,8 @@ def _trained(
     net = start.replace({name: p.astype(cell.dtype) for name, p in start.parameters.items()})
     test = _test_points(cell.dimension)
     exact_on_test = solution(test)
-    total = settings.training_steps[str(cell.dimension)]
+    long = cell.kind == "long"
+    total = settings.long if long else settings.training_steps[str(cell.dimension)]
     shown = sorted({0, total, *np.geomspace(1, total, 40).astype(int).tolist()})
     at_kernel = {0, total // 10, total}
     curve: dict[str, list[float]] = {"step": [], "loss": [], "exact_loss": [], "error": []}
@@ -399,7 +404,7 @@ def _trained(
                 second[name] = 0.999 * second[name] + 0.001 * g * g
                 root = np.sqrt(second[name] / (1 - 0.999 ** (step + 1)))
                 g = first[name] / (1 - 0.9 ** (step + 1)) / (root + 1e-8)
-            parameters[name] = p - rate * g
+            parameters[name] = p - (rate * (1 - step / total) if long else rate) * g
         net = net.replace(parameters)
     return {
         "rate": rate,

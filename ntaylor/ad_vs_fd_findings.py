@@ -137,8 +137,9 @@ def training_rows(content: Cell, spread: Callable[..., str] = spread) -> list[tu
     """A row a group of seeds and method; losses are those after equally many steps."""
     at = _cutoff(content)
     rows: list[tuple[str, ...]] = []
-    groups = _grouped(_cells(content, "training"), ("optimiser", "dtype"))
-    for (order, dimension, name, optimiser, dtype), group in groups:
+    cells = _cells(content, "training") + _cells(content, "long")
+    groups = _grouped(cells, ("optimiser", "dtype", "kind"))
+    for (order, dimension, name, optimiser, dtype, kind), group in groups:
         for method in group[0]["methods"]:
             of = [c["methods"][method] for c in group]
             ended = [f for f in of if f["diverged_at"] is None]
@@ -147,7 +148,7 @@ def training_rows(content: Cell, spread: Callable[..., str] = spread) -> list[tu
                     str(order),
                     str(dimension),
                     name,
-                    optimiser + (" f32" if dtype == "float32" else ""),
+                    optimiser + (" f32" if dtype == "float32" else " long" if kind == "long" else ""),
                     method,
                     *(spread([f["curve"][key][-1] for f in ended]) for key in ("loss", "exact_loss", "error")),
                     *(spread([f["kernels"][-1][key][at] for f in ended], 3) for key in ("entropy", "normalised")),
@@ -235,10 +236,12 @@ def _entropies(content: Cell, key: str, at: int, methods: Any = None, **wanted: 
     return _counted((a[key][at], b[key][at]) for a, b, _ in pairs(content, "features", methods, **wanted))
 
 
-def losses(content: Cell, methods: Any = None, key: str = "exact_loss", **wanted: Any) -> list[tuple[float, float]]:
+def losses(
+    content: Cell, methods: Any = None, key: str = "exact_loss", kind: str = "training", **wanted: Any
+) -> list[tuple[float, float]]:
     """(by differences, exact) after equally many steps; a training that diverged has lost."""
     found = []
-    for a, b, _ in pairs(content, "training", methods, **wanted):
+    for a, b, _ in pairs(content, kind, methods, **wanted):
         if a["diverged_at"] is None:
             found.append((math.inf if b["diverged_at"] is not None else b["curve"][key][-1], a["curve"][key][-1]))
     return found
@@ -267,6 +270,8 @@ def findings(content: Cell) -> list[tuple[str, str, str]]:
         _order(content, "float64"),
         _faster(content, "adam", "float32"),
         _order(content, "float32"),
+        _faster(content, "adam", "float64", "long"),
+        _order(content, "float64", "long"),
     ]
 
 
@@ -338,33 +343,42 @@ def _kernels(content: Cell) -> tuple[str, str, str]:
     return "AD's training kernel has the larger H(a)/log N_a", counts["normalised", 0].verdict, evidence
 
 
-def _faster(content: Cell, optimiser: str, dtype: str) -> tuple[str, str, str]:
+def _faster(content: Cell, optimiser: str, dtype: str, kind: str = "training") -> tuple[str, str, str]:
     one = {"optimiser": optimiser, "dtype": dtype}
     ways = {"coarsest step": _coarsest(content), "chosen step": _auto, "best of the tried steps": best}
     verdicts, parts = [], []
     for label, methods in ways.items():
-        found = losses(content, methods, **one)
+        found = losses(content, methods, kind=kind, **one)
         verdicts.append(f"{label}: {_counted(found).verdict}")
         parts.append(f"{label}: lower in {_counted(found)}, median loss ratio FD/AD {_number(ratio(found))}")
     name = {"gd": "gradient descent", "adam": "Adam"}.get(optimiser, optimiser)
     verdict = "; ".join(verdicts)
-    return f"AD trains faster, by {name}{_in(dtype)}", verdict, "exact loss after equal steps: " + "; ".join(parts)
+    what = f"AD trains to a lower residual, by {name} in {content['settings']['long']:,} steps"
+    return (
+        what if kind == "long" else f"AD trains faster, by {name}{_in(dtype)}",
+        verdict,
+        "exact loss after equal steps: " + "; ".join(parts),
+    )
 
 
 def _in(dtype: str) -> str:
     return "" if dtype == "float64" else f", in {dtype}"
 
 
-def _order(content: Cell, dtype: str) -> tuple[str, str, str]:
+def _order(content: Cell, dtype: str, kind: str = "training") -> tuple[str, str, str]:
     orders, verdicts, parts = content["settings"]["orders"], [], []
     for label, methods in (("coarsest", _coarsest(content)), ("chosen", _auto), ("best", best)):
-        by_order = [ratio(losses(content, methods, order=n, dtype=dtype)) for n in orders]
+        by_order = [ratio(losses(content, methods, kind=kind, order=n, dtype=dtype)) for n in orders]
         listed = ", ".join(map(_number, by_order))
         parts.append(f"{label} step, orders {', '.join(map(str, orders))}: median loss ratio FD/AD {listed}")
         first, last = by_order[0], by_order[-1]
         growth = 1.0 if first is None or last is None else last / first
         verdicts.append(f"{label} step: {'yes' if growth > 1.01 else 'no' if growth < 0.99 else 'no difference'}")
-    return f"more so at higher order{_in(dtype)}", "; ".join(verdicts), "; ".join(parts)
+    return (
+        f"more so at higher order{', in long' if kind == 'long' else _in(dtype)}",
+        "; ".join(verdicts),
+        "; ".join(parts),
+    )
 
 
 def _number(value: float | None) -> str:

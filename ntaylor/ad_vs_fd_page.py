@@ -114,7 +114,9 @@ def advice(content: Record) -> list[str]:
         (
             "Before you change the method to train faster in float64, look at the step: with the chosen one the exact "
             f"losses after equal steps were apart by {apart}, relatively, and their median ratio FD/AD was "
-            f"{listed(ratio(losses(content, auto, order=n, dtype='float64')) for n in orders)} {at_orders}."
+            f"{listed(ratio(losses(content, auto, order=n, dtype='float64')) for n in orders)} {at_orders}, and after "
+            f"{content['settings']['long']:,} steps with a falling rate "
+            f"{listed(ratio(losses(content, auto, kind='long', order=n)) for n in orders)}."
         ),
         (
             "Do not trust the loss that a training by coarse differences shows: with the coarsest step the exact loss "
@@ -187,7 +189,8 @@ powers of two and with the one that the library's error model chooses (`fd auto`
 **Random features**: {features}, solved by pseudo-inverse, {seeds} seeds.
 **Networks**: two layers of width {width}, all parameters trained from the same start at the same rate for
 {steps}, {training_seeds} seeds; gradient descent with half the
-inverse of the kernel's largest eigenvalue, Adam with {rate:g}.
+inverse of the kernel's largest eigenvalue, Adam with {rate:g}; some by Adam
+for {long:,} steps, with a rate that falls to 0.
 
 **Definitions** (`nt.spectra`). With singular values above a cut-off a, N_a of them, p_k = σ_k/Σσ_j:
 H(a) = −Σ p_k log p_k, and beside it H/log N_a, because H may grow with N_a and the two can disagree. The cut-off is
@@ -226,9 +229,10 @@ is not continuous: there the exact rows are 0 almost everywhere, and counts leav
 _NETWORKS = """\
 ## Two-layer networks
 
-After equally many steps; f32 was trained in float32, with every step h, and looked at in float64. “exact loss” is the
-loss with exact derivatives of the network that was trained, whatever it was trained with; G is the kernel of the rows
-it was trained with, at the end. “ms a step” is the time of the residual and its gradient.
+After equally many steps; f32 was trained in float32, with every step h, and looked at in float64; long ones have a
+rate that falls to 0. “exact loss” is the loss with exact derivatives of the network that was trained, whatever it was
+trained with; G is the kernel of the rows it was trained with, at the end. “ms a step” is the time of the residual and
+its gradient.
 """
 
 
@@ -241,6 +245,7 @@ def page(content: Record) -> str:
         seeds=settings["seeds"],
         width=settings["width"],
         steps=", ".join(f"{n:,} steps in {d}-D" for d, n in settings["training_steps"].items()),
+        long=settings["long"],
         training_seeds=settings["training_seeds"],
         rate=settings["rate"],
     )
@@ -375,12 +380,13 @@ def _band(x: Sequence[float], values: Sequence[Sequence[float]]) -> Curve:
 def _losses_drawn(content: Record) -> list[Panel]:
     panels: list[Panel] = []
     dimension = content["settings"]["dimensions"][0]
-    for optimiser, dtype in (("gd", "float64"), ("adam", "float64"), ("adam", "float32")):
+    rows = (("training", "gd", "float64"), ("training", "adam", "float64"), ("training", "adam", "float32"))
+    for kind, optimiser, dtype in (*rows, ("long", "adam", "float64")):
         for order in content["settings"]["orders"]:
             group = [
                 c
                 for c in content["cells"].values()
-                if (c["kind"], c["order"], c["dimension"], c["activation"]) == ("training", order, dimension, "tanh")
+                if (c["kind"], c["order"], c["dimension"], c["activation"]) == (kind, order, dimension, "tanh")
                 and (c["optimiser"], c["dtype"]) == (optimiser, dtype)
             ]
             curves: dict[str, Curve] = {}
@@ -391,7 +397,8 @@ def _losses_drawn(content: Record) -> list[Panel]:
                 curves[_label(content, group[0], method)] = _band([s + 1 for s in steps], by_step)
             if curves:
                 name = {"gd": "gradient descent", "adam": "Adam"}[optimiser]
-                panels.append((f"tanh, order {order}, {name}{', float32' if dtype == 'float32' else ''}", curves))
+                more = ", float32" if dtype == "float32" else ", long" * (kind == "long")
+                panels.append((f"tanh, order {order}, {name}{more}", curves))
     return panels
 
 

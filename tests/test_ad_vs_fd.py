@@ -28,6 +28,7 @@ TINY = replace(
     training_points={"1": 8},
     training_steps={"1": 4},
     single=("tanh",),
+    long=6,
 )
 
 
@@ -320,7 +321,7 @@ def test_pictures_are_drawn_and_what_is_not_measured_is_left_out(record, tmp_pat
 # --- the command -------------------------------------------------------------------------------------
 
 SMALL = ["ad-vs-fd", "--quick", "--orders", "2", "--dims", "1", "--activations", "tanh", "--seeds", "1"]
-SMALL += ["--training-steps", "3", "--h", "0.125", "0.0078125", "--no-plot", "--output"]
+SMALL += ["--training-steps", "3", "--long-steps", "4", "--h", "0.125", "0.0078125", "--no-plot", "--output"]
 
 
 def test_the_command_prints_tables_and_findings_and_keeps_the_record(tmp_path, capsys):
@@ -328,7 +329,7 @@ def test_the_command_prints_tables_and_findings_and_keeps_the_record(tmp_path, c
     assert cli.main([*SMALL, str(folder)]) == 0
     output = capsys.readouterr().out
     content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    assert {c["kind"] for c in content["cells"].values()} == {"features", "training"}
+    assert {c["kind"] for c in content["cells"].values()} == {"features", "training", "long"}
     for words in ("H/log N", "fd 2^-7", "fd auto", "AD trains faster, by Adam", "smallest kept", "10. "):
         assert words in output
     lines = [line for line in output.splitlines() if "jets" in line and "tanh" in line]

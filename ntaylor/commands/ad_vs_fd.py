@@ -50,6 +50,7 @@ def add_ad_vs_fd(commands: Any) -> None:
     parser.add_argument("--seeds", type=positive, metavar="N", help="of random features (default: 5; quick 2)")
     parser.add_argument("--training-seeds", type=positive, metavar="N", help="of trainings (default: 3; quick 1)")
     parser.add_argument("--training-steps", type=positive, metavar="N", help="(default: 1000 in 1-D, 400 in 2-D)")
+    parser.add_argument("--long-steps", type=positive, metavar="N", help="of the long trainings (default: 10000)")
     parser.add_argument("--h", type=float, nargs="+", metavar="STEP", help="steps of differences, for every order")
     parser.add_argument("--output", type=Path, default=Path("ad-vs-fd"), metavar="DIR", help="(default: ad-vs-fd)")
     parser.add_argument("--resume", action="store_true", help="go on with the record in DIR")
@@ -114,6 +115,7 @@ def _asked_for(options: argparse.Namespace) -> Any:
         "optimisers": unique(options.optimisers),
         "seeds": options.seeds,
         "training_seeds": options.training_seeds,
+        "long": options.long_steps,
         "training_steps": options.training_steps and dict.fromkeys(("1", "2"), options.training_steps),
     }
     if options.h is not None:
