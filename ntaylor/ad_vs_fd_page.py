@@ -190,7 +190,7 @@ powers of two and with the one that the library's error model chooses (`fd auto`
 **Networks**: two layers of width {width}, all parameters trained from the same start at the same rate for
 {steps}, {training_seeds} seeds; gradient descent with half the
 inverse of the kernel's largest eigenvalue, Adam with {rate:g}; some by Adam
-for {long:,} steps, with a rate that falls to 0.
+for {long:,} steps, with a rate that falls to 0, {long_seeds} seeds.
 
 **Definitions** (`nt.spectra`). With singular values above a cut-off a, N_a of them, p_k = σ_k/Σσ_j:
 H(a) = −Σ p_k log p_k, and beside it H/log N_a, because H may grow with N_a and the two can disagree. The cut-off is
@@ -246,6 +246,7 @@ def page(content: Record) -> str:
         width=settings["width"],
         steps=", ".join(f"{n:,} steps in {d}-D" for d, n in settings["training_steps"].items()),
         long=settings["long"],
+        long_seeds=settings["long_seeds"],
         training_seeds=settings["training_seeds"],
         rate=settings["rate"],
     )
