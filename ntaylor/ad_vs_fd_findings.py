@@ -260,6 +260,7 @@ def _reaches(content: Cell, pair: Any) -> bool:
 
 def findings(content: Cell) -> list[tuple[str, str, str]]:
     """(statement, verdict, evidence) of the published findings, in their order."""
+    single, long = _cells(content, "training", dtype="float32"), _cells(content, "long")
     return [
         _large(content),
         _small(content),
@@ -268,10 +269,8 @@ def findings(content: Cell) -> list[tuple[str, str, str]]:
         _kernels(content),
         *(_faster(content, optimiser, "float64") for optimiser in content["settings"]["optimisers"]),
         _order(content, "float64"),
-        _faster(content, "adam", "float32"),
-        _order(content, "float32"),
-        _faster(content, "adam", "float64", "long"),
-        _order(content, "float64", "long"),
+        *([_faster(content, "adam", "float32"), _order(content, "float32")] if single else []),
+        *([_faster(content, "adam", "float64", "long"), _order(content, "float64", "long")] if long else []),
     ]
 
 
@@ -375,7 +374,7 @@ def _order(content: Cell, dtype: str, kind: str = "training") -> tuple[str, str,
         growth = 1.0 if first is None or last is None else last / first
         verdicts.append(f"{label} step: {'yes' if growth > 1.01 else 'no' if growth < 0.99 else 'no difference'}")
     return (
-        f"more so at higher order{', in long' if kind == 'long' else _in(dtype)}",
+        f"more so at higher order{', in long trainings' if kind == 'long' else _in(dtype)}",
         "; ".join(verdicts),
         "; ".join(parts),
     )
