@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_other_libraries_solve_it_too(backend):
     pytest.importorskip(backend)
-    solved = solve(find("beam-6"), backend=backend)
+    solved = solve(find("heat"), backend=backend)
     assert solved.errors["relative_l2"] < 1e-10
     assert solved.report()["backend"] == backend
 
