@@ -233,7 +233,7 @@ def test_references_agree_with_themselves(name):
 
 
 def test_a_reference_is_not_asked_beyond_its_end():
-    with pytest.raises(ValueError, match="is known for 0 <= t <= 2; asked for 2.5"):
+    with pytest.raises(ValueError, match=r"is known for 0 <= t <= 2; asked for 2\.5"):
         kuramoto_sivashinsky.reference()(np.asarray([[1.0, 2.5]]))
 
 

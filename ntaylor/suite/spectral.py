@@ -35,9 +35,8 @@ class Evolution:
         """Values (n,) at points (n, 2), columns x and t; ValueError for times that were not computed."""
         x, t = np.asarray(points, dtype=np.float64).T
         if len(t) and not (t.min() >= self.edges[0] and t.max() <= self.edges[-1]):
-            raise ValueError(
-                f"the solution is known for {self.edges[0]:g} <= t <= {self.edges[-1]:g}; asked for {t.max()}"
-            )
+            known = f"{self.edges[0]:g} <= t <= {self.edges[-1]:g}"
+            raise ValueError(f"the solution is known for {known}; asked for {t.min():g} to {t.max():g}")
         panel = np.clip(np.searchsorted(self.edges, t, side="right") - 1, 0, len(self.edges) - 2)
         out = np.empty(len(x))
         for p in np.unique(panel):
