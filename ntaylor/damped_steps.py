@@ -111,7 +111,8 @@ class _LapackQr:
         import scipy.linalg
 
         rows, self.size = jacobian.shape
-        (self.reflectors, self.tau), r = scipy.linalg.qr(jacobian, mode="raw", check_finite=False)
+        (reflectors, self.tau), r = scipy.linalg.qr(jacobian, mode="raw", check_finite=False)
+        self.reflectors = reflectors[:, : len(self.tau)]
         self.triangle = np.zeros((self.size, self.size), dtype=jacobian.dtype, order="F")
         count = min(rows, self.size)
         self.triangle[:count] = np.triu(r[:count])

@@ -25,7 +25,7 @@ from ntaylor.namespace import (
 )
 from ntaylor.networks import is_network
 
-__all__ = ["derivatives", "jet", "pushed", "value_and_grad"]
+__all__ = ["derivatives", "jet", "pushed", "pushed_together", "value_and_grad"]
 
 Array = Any
 
@@ -100,6 +100,20 @@ def pushed(f: Callable[..., Any], coefficients: Sequence[Any], order: int) -> An
         _check_library(f, x, error)
         raise
     return _finished(result, order, start.level, of_library, x)
+
+
+def pushed_together(f: Callable[..., Any], starts: Sequence[Sequence[Any]], order: int) -> Any:
+    """What f of several arrays makes of the curves with these Taylor coefficients: jets, in f's own containers.
+
+    :func:`jet` of several inputs without its checks. Coefficients may be bundles of one family.
+    """
+    primals = [coefficients[0] for coefficients in starts]
+    adapter = adapter_for(*primals)
+    of_library: Callable[..., Jet] = adapter.jet or Jet
+    level, push = new_level(), adapter.push
+    jets = [Jet(coefficients, order, level=level) for coefficients in starts]
+    result = f(*jets) if push is None else push(f, *jets)
+    return _finished(result, order, level, of_library, primals[0])
 
 
 def _finished(result: Any, order: int, level: float, of_library: Callable[..., Jet], like: Array) -> Any:

@@ -189,7 +189,7 @@ class Adapter:
     """
 
     trainer: Callable[..., Trainer] | None = None
-    """(loss, parameters, constants, steps, rate, seed, beta2=0.999, optimiser=None, auxiliary=False) -> :class:`Trainer`.
+    """(loss, parameters, constants, steps, rate, seed, beta2=0.999, optimiser=None, auxiliary=False) -> a Trainer.
 
     ``optimiser`` is None for Adam with ``beta2``, the memory of its second moments, and ``rate`` falling linearly to 0;
     else a name that the library's optimisers have, taken with ``rate``, or what it takes as one, taken as it is.

@@ -1,6 +1,6 @@
 """Fields: what a network computes, with its derivatives by the names of its inputs, each computed once.
 
-Floor 12: ``u.xxt`` is an operator applied to one output of a network, and an operator on a field is another field, so
+Floor 10: ``u.xxt`` is an operator applied to one output of a network, and an operator on a field is another field, so
 nothing is computed before a value is asked for. A :class:`Source` holds what was computed; which derivatives are
 needed, and that they are computed together, is for ``fields`` to say.
 """
@@ -12,83 +12,67 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from ntaylor import operators
 from ntaylor.array_object import HELD
 from ntaylor.namespace import did_you_mean
-from ntaylor.operators import Operator
 from ntaylor.quantities import Quantity
 
-__all__ = ["Field", "Source", "canonical", "derivative_of", "monomial_of"]
+__all__ = ["IDENTITY", "RESERVED", "Field", "Source", "monomial_of", "reserved_among"]
 
 Array = Any
 
-_KEPT = 4096
-"""So many different operators are told apart before all are forgotten, plans with them."""
-
-_CANONICAL: dict[Any, Operator] = {}
-
-
-def canonical(L: Operator) -> Operator:
-    """Of operators that are equal always the same one, whose plans are kept."""
-    if len(_CANONICAL) >= _KEPT:
-        _CANONICAL.clear()
-    return _CANONICAL.setdefault(L, L)
-
-
-def derivative_of(monomial: tuple[int, ...], of: Operator | None = None) -> Operator:
-    """The operator of these coordinates' derivatives in turn, applied after ``of``; always the same one."""
-    made = operators.D(*monomial)
-    return canonical(made if of is None else made @ of)
-
-
-def _after(L: Operator, of: Operator) -> Operator:
-    return canonical(L @ of)
-
-
-# Fractions and dicts of them are not for torch.compile to follow, the operator that comes of them is.
-canonical._dynamo_marked_constant = True  # type: ignore[attr-defined]
-derivative_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
-_after._dynamo_marked_constant = True  # type: ignore[attr-defined]
+IDENTITY = 0
+"""The number of the operator that does nothing: fields know operators by number, for torch.compile can follow those."""
 
 
 class Source:
-    """What has been computed of a network at some points: values of operators, by the operator."""
+    """What has been computed of a network at some points: values of operators, by the operator's number.
+
+    Subclasses say which number a derivative has: ``derived`` and ``after``.
+    """
 
     def __init__(
-        self, inputs: tuple[str, ...], count: int, compute: Callable[[Sequence[Operator]], Sequence[Array]], batch: Any
+        self, inputs: tuple[str, ...], count: int, compute: Callable[[tuple[int, ...]], Sequence[Array]], batch: Any
     ):
         self.inputs = inputs
         self.count = count
         self.batch = batch
         self._compute = compute
         self.found: dict[int, Array] = {}
-        self.asked: dict[tuple[int, int], tuple[Operator, int]] = {}
-        """(operator's number, output) → (operator, output), in the order in which they were first asked for."""
+        self.given: dict[tuple[int, int], Any] = {}
+        """(operator, output) → its value, of whatever make: jets, for one."""
+        self.asked: dict[tuple[int, int], bool] = {}
+        """(operator, output), in the order in which they were first asked for."""
 
-    def value(self, L: Operator, output: int) -> Array:
+    def derived(self, monomial: tuple[int, ...], of: int) -> int:
+        """The number of the operator that takes these coordinates' derivatives in turn, after that of number ``of``."""
+        raise NotImplementedError
+
+    def after(self, L: Any, of: int) -> int:
+        """The number of the operator L after that of number ``of``."""
+        raise NotImplementedError
+
+    def value(self, number: int, output: int) -> Array:
         """L f at the points, of one output, of the shape of the batch."""
-        self.asked.setdefault((L._number, output), (L, output))
-        if L._number not in self.found:
-            self.compute((L,))
-        return self.of_output(self.found[L._number], output)
-
-    def of_output(self, whole: Array, output: int) -> Array:
-        """One output of what was computed for all."""
+        key = (number, output)
+        self.asked[key] = True
+        if key in self.given:
+            return self.given[key]
+        if number not in self.found:
+            self.compute((number,))
+        whole = self.found[number]
         return whole if len(whole.shape) == len(self.batch) else whole[..., output]
 
-    def compute(self, wanted: Sequence[Operator]) -> None:
+    def compute(self, wanted: Sequence[int]) -> None:
         """Compute those that are not there, all together."""
-        missing = [L for L in wanted if L._number not in self.found]
+        missing = tuple(n for n in wanted if n not in self.found)
         if not missing:
             return
-        values = self._compute(missing)
-        for L, value in zip(missing, values, strict=True):
-            self.found[L._number] = value
+        for number, value in zip(missing, self._compute(missing), strict=True):
+            self.found[number] = value
 
     def fields(self) -> tuple[Field, ...]:
         """One field an output."""
-        identity = derivative_of(())
-        return tuple(Field(self, identity, output) for output in range(self.count))
+        return tuple(Field(self, IDENTITY, output) for output in range(self.count))
 
 
 class Field(Quantity):
@@ -100,16 +84,16 @@ class Field(Quantity):
     the name of one (:data:`RESERVED`).
     """
 
-    __slots__ = ("_operator", "_output", "_source")
+    __slots__ = ("_number", "_output", "_source")
 
     level = HELD
 
-    def __init__(self, source: Source, operator: Operator, output: int):
-        self._source, self._operator, self._output = source, operator, output
+    def __init__(self, source: Source, number: int, output: int):
+        self._source, self._number, self._output = source, number, output
 
     @property
     def _like(self) -> Any:
-        return self._source.value(self._operator, self._output)
+        return self._source.value(self._number, self._output)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -131,7 +115,7 @@ class Field(Quantity):
         monomial: list[int] = []
         for name, order in orders.items():
             if name not in inputs:
-                raise TypeError(f"u.d({name}=…): there is no input {name!r}; {_near(name, inputs)}")
+                raise TypeError(f"u.d({name}=…): {_near(name, inputs)}")
             if isinstance(order, bool) or not hasattr(order, "__index__"):
                 raise TypeError(f"u.d({name}={order!r}): the order of a derivative is an integer >= 0")
             if operator.index(order) < 0:
@@ -140,16 +124,16 @@ class Field(Quantity):
         return self._derived(tuple(sorted(monomial)))
 
     def _derived(self, monomial: tuple[int, ...]) -> Field:
-        return Field(self._source, derivative_of(monomial, self._operator), self._output)
+        return Field(self._source, self._source.derived(monomial, self._number), self._output)
 
     @property
     def _inputs(self) -> tuple[str, ...]:
         return self._source.inputs
 
-    def _operated(self, L: Operator) -> Field:
+    def _operated(self, L: Any) -> Field:
         """L of this field: what ``L(u)`` asks for."""
         L._dimension(len(self._source.inputs))
-        return Field(self._source, _after(L, self._operator), self._output)
+        return Field(self._source, self._source.after(L, self._number), self._output)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or hasattr(type(self), name):
@@ -173,7 +157,9 @@ class Field(Quantity):
         raise AttributeError(f"u.mT is no derivative of a field: {_near('mT', self._source.inputs)}")
 
     def __repr__(self) -> str:
-        return f"Field(output {self._output} of inputs {_listed(self._source.inputs)}, {self._operator!r})"
+        return (
+            f"{type(self).__name__}(output {self._output}, inputs {_listed(self._source.inputs)}, value {self._like!r})"
+        )
 
 
 RESERVED = frozenset(name for name in dir(Field) if not name.startswith("_"))
@@ -216,11 +202,14 @@ def _listed(inputs: Sequence[str]) -> str:
 
 
 def _near(name: str, inputs: Sequence[str]) -> str:
-    """The inputs, and what the name may have been meant for."""
-    # Torch's compiler cannot follow the search for near names, and has no use for it.
+    """What of the name is no input, what it may have been meant for, and the inputs."""
+    rest = min((name[n:] for n in range(len(name)) if not n or _meanings(name[:n], tuple(inputs))), key=len)
     one = inputs[0]
-    example = f"u.{one}, u.{one}{one} or u.d({one}=3)"
-    return f"the inputs are {_listed(inputs)}; {did_you_mean(name, inputs)}a derivative is written {example}"
+    return (
+        f"{rest!r} is no input, the inputs are {_listed(inputs)}; "
+        f"{did_you_mean(rest, [i for i in inputs if len(i) > 1])}"
+        f"a derivative is written u.{one}, u.{one}{one} or u.d({one}=3)"
+    )
 
 
 def reserved_among(inputs: tuple[str, ...]) -> tuple[str, ...]:

@@ -33,8 +33,8 @@ def model_of(net: Any, points: Array) -> Model:
         if found is not None:
             return found  # type: ignore[no-any-return]
     raise TypeError(
-        f"train takes a network with parameters: an nt.MLP, a torch.nn.Module, or a JAX tree that can be called, such as "
-        f"an Equinox module; got {describe(net)}"
+        f"train takes a network with parameters: an nt.MLP, a torch.nn.Module, or a JAX tree that can be called, such "
+        f"as an Equinox module; got {describe(net)}"
     )
 
 

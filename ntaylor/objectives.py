@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ntaylor.array_object import ArrayObject
 from ntaylor.dispatch import Model, adapter_for
 from ntaylor.namespace import MissingRule, array_namespace, device
+from ntaylor.quantities import Repeated
 from ntaylor.systems import components, pointwise_jacobian
 
 __all__ = ["UNKNOWN", "VALUES", "WEIGHT", "FlatSystem", "Objective"]
@@ -64,7 +66,7 @@ class Objective:
         found = self.terms(self._network(parameters), self.unknowns(parameters), data)
         return {name: self._mean(name, residual) for name, residual in found.items()}
 
-    def loss(self, parameters: Mapping[str, Array], data: Mapping[str, Array], draw: Any = None) -> Any:  # noqa: ARG002
+    def loss(self, parameters: Mapping[str, Array], data: Mapping[str, Array], draw: Any = None) -> Any:
         """(Σ_t w_t · mean r_t², the means by name)."""
         means = self.means(parameters, data)
         total: Any = 0.0
@@ -76,30 +78,36 @@ class Objective:
         if hasattr(residual, "loss"):  # with its derivatives
             mean, count = residual.loss(self.sobolev_weights), int(residual.value.shape[0])
         else:
-            mean, count = array_namespace(residual).mean(residual * residual), int(residual.shape[0])
+            mean, count = _space(residual).mean(residual * residual), int(residual.shape[0])
         total = self.totals.get(_group(name, self.totals), count)
         return mean if total == count else mean * (count / total)
 
     # --- as rows ------------------------------------------------------------------------------------
 
-    def _rows(self, network: Any, unknowns: Mapping[str, Array], data: Mapping[str, Array]) -> list[Array]:
-        """√(w/n)·r, (batch,) each."""
+    def _rows(self, found: Mapping[str, Any], data: Mapping[str, Array]) -> list[Array]:
+        """√(w/n)·r of the terms, (batch,) each."""
         rows: list[Array] = []
-        for name, residual in self.terms(network, unknowns, data).items():
+        for name, residual in found.items():
             weight = data[WEIGHT + name]
-            given = residual.rows(self.sobolev_weights) if hasattr(residual, "rows") else residual
-            parts = components(given)
-            # A term of several numbers a point has the mean over all of them; rows of derivatives are a sum already.
-            count = parts[0].shape[0] * (1 if hasattr(residual, "rows") else len(parts))
-            scale = array_namespace(weight).sqrt(weight / count)
+            if hasattr(residual, "rows"):  # with its derivatives, in one vector: one after another, each at all points
+                flat = residual.rows(self.sobolev_weights)
+                parts, count = components(_space(flat).reshape(flat, (-1, residual.value.shape[0])).T), 1
+            else:  # of several numbers a point the mean over all of them
+                parts = components(residual)
+                count = parts[0].shape[0] * len(parts)
+            scale = _space(weight).sqrt(weight / count)
             rows += [part * scale for part in parts]
         return rows
 
-    def rows(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> Array:
-        """All rows one after another; their squares sum to the loss."""
-        network, unknowns = self._network(parameters), self.unknowns(parameters)
-        parts = [row for group in groups(data).values() for row in self._rows(network, unknowns, group)]
-        return array_namespace(*parts).concat(parts)
+    def rows(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """(all rows one after another, whose squares sum to the loss; the terms' means)."""
+        found = self.terms(self._network(parameters), self.unknowns(parameters), data)
+        # By the points they belong to, sorted as groups are: a dict that went through JAX has lost its order.
+        own = groups(data)
+        ordered = {name: found[name] for name in sorted(found, key=lambda name: _group(name, own))}
+        parts = self._rows(ordered, data)
+        means = {name: self._mean(name, residual) for name, residual in found.items()}
+        return array_namespace(*parts).concat(parts), means
 
     def rows_and_jacobian(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, Array]:
         """The rows, and their derivatives by all entries of the parameters, (rows, entries)."""
@@ -116,7 +124,12 @@ class Objective:
     def _pointwise(self, parameters: Mapping[str, Array], group: Mapping[str, Array], *, check: bool = False) -> Any:
         network = self.model.network.replace({name: parameters[name] for name in self.model.arrays})
         unknowns = self.unknowns(parameters)
-        return pointwise_jacobian(lambda net, given: self._rows(net, given, group), network, unknowns, check=check)
+
+        def rows(net: Any, given: Mapping[str, Array]) -> list[Array]:
+            repeated = {name: Repeated(a) for name, a in given.items()}
+            return self._rows(self.terms(net, repeated, group), group)
+
+        return pointwise_jacobian(rows, network, unknowns, check=check)
 
     def _by_autograd(self, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> tuple[Array, Array]:
         xp = array_namespace(*parameters.values())
@@ -126,7 +139,7 @@ class Objective:
                 f"least squares need the Jacobian, which for a network of one's own {xp.__name__} has no autograd: "
                 "train an nt.MLP, or use adam"
             )
-        rows, found = jacobian(lambda p: self.rows(p, data), dict(parameters))
+        rows, found = jacobian(lambda p: self.rows(p, data)[0], dict(parameters))
         columns = [xp.reshape(found[name], (rows.shape[0], math.prod(p.shape))) for name, p in parameters.items()]
         return rows, xp.concat(columns, axis=1)
 
@@ -140,13 +153,19 @@ class Objective:
 
 
 def groups(data: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """The data apart, by the points that they belong to, each with all weights."""
+    """The data apart, by the points that they belong to, each with all weights; sorted by name."""
     weights = {name: array for name, array in data.items() if name.startswith(WEIGHT)}
-    own = [name for name in data if name not in weights and not (name.endswith(VALUES) and name[: -len(VALUES)] in data)]
+    own = [
+        name for name in data if name not in weights and not (name.endswith(VALUES) and name[: -len(VALUES)] in data)
+    ]
     return {
         name: {name: data[name], **({name + VALUES: data[name + VALUES]} if name + VALUES in data else {}), **weights}
-        for name in own
+        for name in sorted(own)
     }
+
+
+def _space(array: Array) -> Any:
+    return array.__array_namespace__() if isinstance(array, ArrayObject) else array_namespace(array)
 
 
 def _group(term: str, known: Mapping[str, Any]) -> str:
@@ -163,10 +182,14 @@ class FlatSystem:
 
     def __init__(self, objective: Objective, parameters: Mapping[str, Array], data: Mapping[str, Array]):
         self.objective, self.data = objective, dict(data)
-        self.shapes = {name: tuple(p.shape) for name, p in parameters.items()}
-        first = next(iter(parameters.values()))
+        # In the order of the Jacobian's columns, which a dict that went through JAX has lost.
+        names = [*objective.model.arrays, *(UNKNOWN + name for name in objective.problem.unknowns)]
+        self.shapes = {name: tuple(parameters[name].shape) for name in names}
+        first = parameters[names[0]]
         self._like = first
         self.on_host = _is_on_host(first)
+        self._known: Any = None
+        """Rows where they could be had."""
         objective.check(parameters, data)
         compiled = adapter_for(first).compiled or (lambda f: f)
         self._rows = compiled(lambda theta, data: objective.rows(self.split(theta), data))
@@ -191,13 +214,23 @@ class FlatSystem:
         return self.split(self._in(theta))
 
     def residual(self, theta: Array) -> Array:
-        """The rows."""
-        return self._out(self._rows(self._in(theta), self.data))
+        """The rows; no numbers where θ leads out of the domain of a function in them, as a trial step may."""
+        try:
+            return self._out(self._rows(self._in(theta), self.data)[0])
+        except ValueError:
+            if self._known is None:
+                raise
+            return self._known * math.nan
+
+    def means(self, theta: Array) -> dict[str, float]:
+        """The terms' mean squares."""
+        return {name: float(a) for name, a in self._rows(self._in(theta), self.data)[1].items()}
 
     def residual_and_jacobian(self, theta: Array) -> tuple[Array, Array]:
         """The rows and their derivatives."""
         rows, jacobian = self._both(self._in(theta), self.data)
-        return self._out(rows), self._out(jacobian)
+        self._known = self._out(rows)
+        return self._known, self._out(jacobian)
 
     def _in(self, theta: Array) -> Array:
         if not self.on_host:

@@ -18,7 +18,7 @@ import numpy as np
 from ntaylor import gradients
 from ntaylor.dispatch import Trainer, adapter_for
 from ntaylor.least_squares import Settings, State, levenberg_marquardt
-from ntaylor.namespace import array_namespace, describe, did_you_mean, device
+from ntaylor.namespace import array_namespace, describe, device, did_you_mean
 from ntaylor.objectives import FlatSystem, Objective
 
 __all__ = ["CoreTrainer", "Note", "Stage", "stage_for"]
@@ -50,8 +50,6 @@ class Stage(Protocol):
         """Go on from such a state."""
 
 
-
-
 def stage_for(
     chosen: Any,
     objective: Objective,
@@ -70,14 +68,16 @@ def stage_for(
     adapter = adapter_for(first)
     on_numpy = isinstance(first, np.ndarray)
     if adapter.share is not None and adapter.share()[1] > 1 and _is_least_squares(chosen):
-        raise ValueError("least squares run in one process, all points in it: train with adam or lbfgs, or without torchrun")
+        raise ValueError(
+            "least squares run in one process, all points in it: train with adam or lbfgs, or without torchrun"
+        )
     if chosen == "lm" or isinstance(chosen, Settings):
         settings = Settings(steps=steps, solver="auto") if chosen == "lm" else replace(chosen, steps=steps)
         return _LevenbergMarquardt(settings, objective, parameters, data)
     if on_numpy and chosen in ("lbfgs", "least_squares"):
         return _Scipy(str(chosen), objective, parameters, data)
     own = adapter.least_squares
-    trainer = None if own is None else own(objective.rows, parameters, data, chosen)
+    trainer = None if own is None else own(lambda p, data: objective.rows(p, data)[0], parameters, data, chosen)
     if trainer is None:
         if chosen == "least_squares":
             raise ValueError("'least_squares' is SciPy's, for NumPy's arrays: use 'lm' here")
@@ -123,7 +123,7 @@ class CoreTrainer:
         constants: Mapping[str, Array],
         steps: int,
         rate: float,
-        seed: int,  # noqa: ARG002
+        seed: int,
         beta2: float = 0.999,
         optimiser: Any = None,
         auxiliary: bool = False,
@@ -187,8 +187,6 @@ class _Flat:
     def __init__(self, objective: Objective, parameters: Mapping[str, Array], data: Mapping[str, Array]):
         self._objective = objective
         self._system = FlatSystem(objective, parameters, data)
-        compiled = adapter_for(*parameters.values()).compiled or (lambda f: f)
-        self._means = compiled(objective.means)
         self._theta = self._system.joined(parameters)
 
     def parameters(self) -> Mapping[str, Array]:
@@ -198,7 +196,7 @@ class _Flat:
         self._system.data = dict(data)
 
     def _terms(self) -> dict[str, float]:
-        return {name: float(a) for name, a in self._means(self.parameters(), self._system.data).items()}
+        return self._system.means(self._theta)
 
 
 class _LevenbergMarquardt(_Flat):
@@ -276,7 +274,12 @@ class _Scipy(_Flat):
             if self._method == "lbfgs":
                 options = {"maxiter": steps, "maxfun": 50 * steps + 100, "ftol": 0.0, "gtol": 1e-14, "maxcor": 50}
                 optimize.minimize(
-                    self._value_and_gradient, self._theta, jac=True, method="L-BFGS-B", callback=stepped, options=options
+                    self._value_and_gradient,
+                    self._theta,
+                    jac=True,
+                    method="L-BFGS-B",
+                    callback=stepped,
+                    options=options,
                 )
             else:
                 system = self._system
@@ -290,7 +293,11 @@ class _Scipy(_Flat):
                     ftol=1e-15,
                     gtol=1e-15,
                 )
-        return reasons[0] if reasons else "converged"
+        if not reasons:
+            terms = self._terms()
+            bad = not all(math.isfinite(mean) for mean in terms.values())
+            return note(math.nan, terms) if bad else "converged"
+        return reasons[0]
 
     @contextlib.contextmanager
     def _without_numbers(self, note: Note, reasons: list[str]) -> Iterator[None]:

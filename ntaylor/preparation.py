@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ntaylor import balancing
+from ntaylor.differentiate import value_and_grad
 from ntaylor.dispatch import Model, adapter_for
 from ntaylor.models import model_of
 from ntaylor.namespace import array_namespace, describe, device, near_names
-from ntaylor.objectives import UNKNOWN, VALUES, WEIGHT, Objective, term_names
+from ntaylor.objectives import UNKNOWN, WEIGHT, Objective, term_names
 
 __all__ = ["Prepared", "Request", "prepared"]
 
@@ -81,15 +83,17 @@ class Prepared:
             raise ValueError(f"devices= is for JAX's meshes; these parameters are a {describe(like)}")
         unknowns = {UNKNOWN + name: self._array(value) for name, value in problem.unknowns.items()}
         self.start = self._placed({**model.arrays, **unknowns}, split=False)
-        self._round, self._points = -1, {}
+        self._round = -1
+        self._points: dict[str, Array] = {}
         self._points_of(0)
         totals = {} if self.alone else dict(self._totals)
         self.objective = Objective(problem, model, request.sobolev, request.sobolev_weights, totals)
         ones = {name: a[:1, ...] for name, a in self._local.items()}
-        self.terms = list(term_names(self.objective, self.start, {n: self._array(a) for n, a in ones.items()}))
+        few = self._placed({name: self._array(a) for name, a in ones.items()}, split=False)
+        self.terms = list(term_names(self.objective, self.start, few))
         self._weights = self._own_weights()
-        self._balanced_at = -1
-        self._balance = None if request.balance is None else _rule(request.balance)
+        self._balanced_at, self._first_balance = -1, True
+        self._balance = None if request.balance is None else self._checked_balance(request.balance)
         compiled = self._adapter.compiled or (lambda f: f)
         self._values = compiled(lambda parameters, points: self.objective.function(parameters)(points))
         self._test: Any = None
@@ -108,8 +112,37 @@ class Prepared:
         self._points_of(0 if resample is None else step // resample)
         if self._balance is not None and step // _BALANCED != self._balanced_at:
             self._balanced_at = step // _BALANCED
-            self._weights = self._balance(self, parameters, dict(self._weights))
+            self._weights = self._balanced(parameters)
         return {**self._points, **self._weight_arrays(self._weights)}
+
+    def _checked_balance(self, kind: Any) -> str:
+        known = ("gradients", *balancing.KINDS)
+        if kind not in known:
+            raise ValueError(f"balance is one of {', '.join(known)}; got {kind!r}")
+        if not self.alone:
+            raise ValueError("balance= is for one process, which has all points: pass weights=")
+        return "norms" if kind == "gradients" else str(kind)
+
+    def _balanced(self, parameters: Mapping[str, Array]) -> dict[str, float]:
+        """Weights from the terms' gradients at these parameters; what was asked for multiplies them."""
+        statistics: list[Any] = []
+        for name in self.terms:
+            # The loss of this term alone, unweighted.
+            only = {**self._points, **self._weight_arrays({n: float(n == name) for n in self.terms})}
+            if self._balance == "ntk":
+                _, jacobian = self.objective.rows_and_jacobian(parameters, only)
+                size = float(self._xp.sum(jacobian * jacobian))  # of rows of the mean: the trace a point
+                statistics.append(size)
+                continue
+            found = value_and_grad(lambda p, data: self.objective.loss(p, data)[0])(dict(parameters), only)[1]
+            flat = np.concatenate([_host(g).ravel() for g in found.values()])
+            largest, mean = float(np.abs(flat).max()), float(np.abs(flat).mean())
+            statistics.append((largest, mean) if self._balance == "first" else float(np.linalg.norm(flat)))
+        asked = self._own_weights()
+        before = [self._weights[n] / asked[n] if asked[n] else 1.0 for n in self.terms]
+        found = balancing.balanced(statistics, None if self._first_balance else before, kind=str(self._balance))
+        self._first_balance = False
+        return {name: asked[name] * w for name, w in zip(self.terms, found, strict=True)}
 
     def _weight_arrays(self, weights: Mapping[str, float]) -> dict[str, Array]:
         return self._placed({WEIGHT + name: self._array(w) for name, w in weights.items()}, split=False)
@@ -150,7 +183,7 @@ class Prepared:
 
     def _placed(self, arrays: dict[str, Array], *, split: bool) -> dict[str, Array]:
         devices = self.request.devices
-        return arrays if devices is None else self._adapter.placed(arrays, devices, split)  # type: ignore[misc, no-any-return]
+        return arrays if devices is None else self._adapter.placed(arrays, devices, split)  # type: ignore[misc]
 
     # --- errors ---------------------------------------------------------------------------------------
 
@@ -168,7 +201,8 @@ class Prepared:
             on_library = self._placed({"points": self._array(points)}, split=False)["points"]
             self._test = on_library, points, replace(self.problem, solution=lambda _: exact)
         on_library, points, known = self._test
-        return known.errors(_host(self._values(parameters, on_library)), points)  # type: ignore[no-any-return]
+        found: dict[str, float] = known.errors(_host(self._values(parameters, on_library)), points)
+        return found
 
     def finite(self, parameters: Mapping[str, Array]) -> bool:
         """Whether all parameters are finite numbers."""
@@ -197,6 +231,7 @@ class Prepared:
     def keep(self, kept: Mapping[str, Array]) -> None:
         """Go on with what :meth:`kept` gave."""
         self._balanced_at = int(kept["balanced at"])
+        self._first_balance = self._balanced_at < 0
         self._weights = {name: float(kept[name]) for name in self.terms}
 
     def identity(self) -> dict[str, Any]:
@@ -228,10 +263,3 @@ def _host(array: Array) -> Array:
     if hasattr(array, "detach"):
         array = array.detach().cpu()
     return np.asarray(array)
-
-
-def _rule(balance: Any) -> Any:
-    raise NotImplementedError(balance)
-
-
-_ = VALUES

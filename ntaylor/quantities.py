@@ -7,16 +7,18 @@ their value, whatever door it came in by, and its result is a Quantity again. It
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
+from ntaylor import activations
 from ntaylor.array_object import HELD, ArrayObject, apply, function_of, innermost, objects_in
 from ntaylor.composed import COMPOSED
 from ntaylor.namespace import MissingRule, array_namespace, describe, did_you_mean, is_array
 from ntaylor.standard import NUMPY_NAMES
 
-__all__ = ["Quantity", "plain", "wrapped"]
+__all__ = ["Functions", "Quantity", "Repeated", "functions", "plain", "wrapped"]
 
 Array = Any
 
@@ -88,6 +90,8 @@ class Quantity(ArrayObject):
             function = function_of(xp, name)
         except AttributeError:
             function = COMPOSED.get(name) or COMPOSED.get(f"numpy.{name}")
+            if function is None and name in activations.names and len(args) == 1 and not kwargs:
+                return wrapped(activations.get(name).push([args[0]], 0, {})[0][0])
             if function is None:
                 raise MissingRule(
                     f"{xp.__name__.rpartition('.')[2]} has no function {name!r}: {did_you_mean(name, dir(xp))}write it "
@@ -139,8 +143,8 @@ class Quantity(ArrayObject):
             )
         if not callable(method):
             raise AttributeError(
-                f"a value in an equation, a {describe(self._like)}, has no method {name!r}: use functions of the array "
-                f"API, NumPy or its library on it"
+                f"a value in an equation, a {describe(self._like)}, has no method {name!r}; derivatives are of "
+                f"fields: of what is made of them, and of inputs, write the product and the chain rule"
             )
 
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -150,6 +154,34 @@ class Quantity(ArrayObject):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._like!r})"
+
+
+class Functions:
+    """Functions of the array API by name, on values of any library: ``functions.sin(functions.pi * x)``.
+
+    In an equation they do what NumPy's do, and torch.compile follows them too, which takes NumPy's functions for its
+    own. Constants are pi, e, inf and nan.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in ("pi", "e", "inf", "nan"):
+            return getattr(math, name)
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return apply(NUMPY_NAMES.get(name, name), args, kwargs)
+
+        return function
+
+
+functions = Functions()
+
+
+class Repeated(Quantity):
+    """A number of the equation that is there once for every point: equal at all, so constant in the inputs."""
+
+    __slots__ = ()
 
 
 def plain(value: Any) -> Any:

@@ -8,8 +8,8 @@ Jacobian by a million entries of θ is made in two steps, neither of which diffe
    it, gives ∂r_i/∂u_k,i for all points at once; of a vector of residuals, one sweep for each entry.
 2. The network's own pullback, per sample, takes these to the parameters.
 
-That equations are pointwise is not believed: the first time a residual is met, cotangents ±1 drawn at random go back
-too, and what they bring must be those signs times what ones brought.
+That equations are pointwise is not believed: the first time a residual is met, cotangents drawn at random go back too,
+and what they bring must be those numbers times what ones brought.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ class _Tape:
     """None while pushes are noted."""
     held: list[Array] = field(default_factory=list)
     """What all pushes gave, (batch, m) or (R, batch, m), in the order of their making."""
-    pushes: list[tuple[Any, list[int | None]]] = field(default_factory=list)
-    """(pullback, for every coefficient its place in ``held``, or None where it is structurally zero)."""
+    pushes: list[tuple[Any, list[int | None], int]] = field(default_factory=list)
+    """(pullback, for every coefficient its place in ``held``, or None where it is structurally zero; the order)."""
     count: int = 0
     """Pushes so far, of those that are handed out."""
+    refused: str = ""
+    """What was said to who called the network in a way that cannot be followed, and may have tried another."""
 
 
 class StandIn(MLP):
@@ -63,14 +65,18 @@ class StandIn(MLP):
         self.__dict__.update(network.__dict__)
         self._network, self._tape = network, tape
         self._concrete = concrete
-        """Whether nobody traces the residual, so that points that hide their values tell of a function that is traced."""
+        """Whether nobody traces the residual: then points that hide their values are those of a function that is."""
 
     def jet_along(self, x: Array, directions: Directions, family: Family, order: int) -> Jet:
         """See :func:`ntaylor.pushing.jet_along`."""
         return Jet(self.propagate([x, Bundle(directions.stack(x), family)], order), order, level=new_level())
 
     def quadratic(
-        self, x: Array, directions: Directions, weights: Any = None, max_directions: int | None = None  # noqa: ARG002
+        self,
+        x: Array,
+        directions: Directions,
+        weights: Any = None,
+        max_directions: int | None = None,
     ) -> tuple[Array, Array]:
         """As :func:`ntaylor.pushing.quadratic`, along all directions as they are."""
         array, total = None, float(directions.count)
@@ -84,19 +90,25 @@ class StandIn(MLP):
     def _propagated(self, u: Any, order: int) -> Any:
         family = next((c.family for c in u if isinstance(c, Bundle)), None)
         plain = [c.array if isinstance(c, Bundle) and c.family is family else c for c in u]
-        if any(isinstance(c, ArrayObject) for c in plain) or (self._concrete and hides_values(plain[0])):
-            raise MissingRule(
-                "no Jacobian of a residual that differentiates a function of the network, such as nt.derivatives(lambda "
-                "x: net(x) ** 2, …): differentiate the network itself and write the rest as products of what comes out"
-            )
         tape = self._tape
+        if any(isinstance(c, ArrayObject) for c in plain) or (self._concrete and hides_values(plain[0])):
+            tape.refused = (
+                "no Jacobian of a residual that differentiates a function of the network, as nt.derivatives(lambda x: "
+                "net(x) ** 2, …) does: differentiate the network itself, and write the rest as products of that"
+            )
+            raise MissingRule(tape.refused)
         if tape.leaves is None:
             self._note(plain, order)
+        elif tape.count >= len(tape.pushes) or tape.pushes[tape.count][2] != order:
+            raise ValueError("the residual called the network otherwise when it was called a second time")
         places = tape.pushes[-1 if tape.leaves is None else tape.count][1]
         values = tape.held if tape.leaves is None else tape.leaves
         tape.count += 1
         v = [None if place is None else values[place] for place in places]
-        return v if family is None else [v[0], *(_along(c, k, family, v[0].ndim) for k, c in enumerate(v[1:], 1))]
+        if family is None:
+            return v
+        points = v[0].ndim  # type: ignore[union-attr]  # the primal is there
+        return [v[0], *(_along(c, k, family, points) for k, c in enumerate(v[1:], 1))]
 
     def _note(self, u: Sequence[Array | None], order: int) -> None:
         v, pullback = self._network.push(u, order)
@@ -109,7 +121,7 @@ class StandIn(MLP):
                 # What all points share is one number a point from here on, so that it is differentiated point by point.
                 full = (*c.shape[: max(0, c.ndim - primal.ndim)], *primal.shape)
                 self._tape.held.append(c if tuple(c.shape) == full else xp.broadcast_to(c, full))
-        self._tape.pushes.append((pullback, places))
+        self._tape.pushes.append((pullback, places, order))
 
 
 def _along(c: Array | None, k: int, family: Family, points: int) -> Any:
@@ -178,6 +190,8 @@ def pointwise_jacobian(
     """
     tape = _Tape()
     values = components(residual(StandIn(network, tape, concrete=check), unknowns))
+    if tape.refused:
+        raise MissingRule(tape.refused)
     if not tape.held:
         raise ValueError("the residual does not depend on the network: it was not called")
     count = values[0].shape[0]
@@ -188,11 +202,11 @@ def pointwise_jacobian(
     names, pushed = list(unknowns), len(tape.held)
 
     def replayed(leaves: list[Array]) -> list[Array]:
-        again = StandIn(network, _Tape(leaves[:pushed], pushes=tape.pushes))
+        again = StandIn(network, _Tape(leaves[:pushed], pushes=tape.pushes), concrete=check)
         return components(residual(again, dict(zip(names, leaves[pushed:], strict=True))))
 
     leaves = [*tape.held, *(xp.broadcast_to(unknowns[name], (count,)) for name in names)]
-    outputs, pullback = (adapter_for(*tape.held).vjp or gradients.vjp)(replayed, leaves)
+    _outputs, pullback = (adapter_for(*tape.held).vjp or gradients.vjp)(replayed, leaves)
     ones = xp.ones_like(values[0])
     swept = []
     for i, value in enumerate(values):
@@ -204,7 +218,7 @@ def pointwise_jacobian(
         raise ValueError("the residual does not depend on the network: use the fields it is called with")
     joined = [_stacked(xp, [found[i] for found in swept], leaf) for i, leaf in enumerate(leaves)]
     totals: dict[str, Array] = {}
-    for of_push, places in tape.pushes:
+    for of_push, places, _ in tape.pushes:
         cotangents = [None if place is None else joined[place] for place in places]
         if all(c is None for c in cotangents):
             continue
@@ -228,18 +242,18 @@ def _stacked(xp: Any, found: Sequence[Array | None], leaf: Array) -> Array | Non
 
 
 def _check_pointwise(pullback: Any, cotangents: Sequence[Any], place: int, found: Sequence[Any], value: Array) -> None:
-    """ValueError unless signs go back as signs times what ones brought: unless every residual is of one point."""
+    """ValueError unless random numbers go back as themselves times what ones brought: as of single points."""
     import numpy
 
     xp = unwrapped_namespace([value])
-    drawn = 1.0 - 2.0 * numpy.random.default_rng(7).integers(0, 2, value.shape[0])
-    signs = xp.asarray(drawn, dtype=value.dtype, device=device(value))
-    signed = pullback([None if c is None else c * signs for c in cotangents])
+    drawn = numpy.random.default_rng(7).standard_normal(value.shape[0])
+    factors = xp.asarray(drawn, dtype=value.dtype, device=device(value))
+    other_way = pullback([None if c is None else c * factors for c in cotangents])
     tolerance = float(xp.finfo(value.dtype).eps) ** 0.5
-    for one, other in zip(found, signed, strict=True):
+    for one, other in zip(found, other_way, strict=True):
         if one is None or other is None:
             continue
-        expected = one * (signs if one.ndim == 1 else signs[:, None])
+        expected = one * (factors if one.ndim == 1 else factors[:, None])
         apart, size = float(xp.max(xp.abs(other - expected))), float(xp.max(xp.abs(one)))
         if apart > tolerance * max(size, 1e-300):
             raise ValueError(

@@ -1,8 +1,8 @@
 """``train``: a problem, a network, and a run from one to the other that can be stopped, stored and gone on with.
 
 Floor 14. What is minimised is said in ``objectives``, how a step is made in ``optimisers``; here steps are counted,
-looked at, shown and stored. A run that is interrupted between two steps goes on, with ``resume``, on the trajectory that
-it would have followed. One whose loss is no finite number any more ends, and keeps its last good parameters.
+looked at, shown and stored. A run that is interrupted between two steps goes on, with ``resume``, on the trajectory
+that it would have followed. One whose loss is no finite number any more ends, and keeps its last good parameters.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def train(
         found anew every 100 steps.
     sobolev, sobolev_weights: the equation's residual with its derivatives to this order: see :func:`ntaylor.residual`.
     seed: of the points.
-    checkpoint: a file that the run is stored in every so many seconds, when interrupted, and at the end; with ``resume``
-        the run goes on from it, if it is there.
+    checkpoint: a file that the run is stored in every so many seconds, when interrupted, and at the end; with
+        ``resume`` the run goes on from it, if it is there.
     stop: any of ``{"loss": …, "error": …, "patience": steps, "seconds": …}``: below such a loss or error, after so many
         steps in which the loss did not fall by a thousandth, or after such a time.
     devices: on JAX a ``jax.sharding.Mesh`` over which the points are shared out. On torch, points are shared out among
@@ -89,10 +89,13 @@ def train(
     Raises TypeError or ValueError for arguments that do not fit, or a checkpoint of another run; a loss that becomes no
     finite number is a RuntimeWarning that names the term and the step, and ``diverged`` in the result.
     """
-    stages = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    # Optax's transformations are named tuples.
+    stages = list(optimizer) if type(optimizer) in (list, tuple) else [optimizer]
     counts = [steps] * len(stages) if isinstance(steps, int) else list(steps)
     if not stages or len(stages) != len(counts) or not all(isinstance(n, int) and n > 0 for n in counts):
-        raise ValueError(f"steps is a whole number > 0 for every optimizer; got steps={steps!r}, optimizer={optimizer!r}")
+        raise ValueError(
+            f"steps is a whole number > 0 for every optimizer; got steps={steps!r}, optimizer={optimizer!r}"
+        )
     for name, value in (stop or {}).items():
         if name not in _STOPS or not (isinstance(value, (int, float)) and value > 0):
             raise ValueError(f"stop takes numbers > 0 by {', '.join(_STOPS)}; got {name!r}: {value!r}")
@@ -126,7 +129,7 @@ class _Run:
     ):
         self.ready, self.stages, self.counts, self.rate, self.stop = ready, stages, counts, rate, stop
         self.on_step, self.every_seconds = on_step, every_seconds
-        self.checkpoint = checkpoint if ready.first_process else None
+        self.checkpoint = checkpoint
         self.place = 0
         """The stage that runs."""
         self.done = 0
@@ -157,7 +160,7 @@ class _Run:
                     self._run_stage(bar, interrupted)
         except KeyboardInterrupt:
             self._store()
-            self.ready.model.given(self._good())
+            self._given()
             raise
         if not self.reason:
             self.reason = "steps"
@@ -173,7 +176,7 @@ class _Run:
         task = bar.add_task(label, total=steps, completed=self.done)
 
         def note(loss: float, terms: Mapping[str, float]) -> str:
-            reason = self._noted(loss, dict(terms), stage)
+            reason = self._noted(loss, {name: terms[name] for name in self.ready.terms if name in terms}, stage)
             if interrupted():
                 raise KeyboardInterrupt
             bar.update(task, completed=self.done, description=f"{label} {_shown(loss, terms, self.history)}")
@@ -181,8 +184,9 @@ class _Run:
 
         while self.done < steps:
             every = self.ready.period
-            until = steps if every is None else min(steps, (self.done // every + 1) * every)
-            self.reason = stage.advance(until - self.done, note)
+            # Counted over all stages, so that a run that goes on changes its data at the same steps.
+            left = steps - self.done if every is None else min(steps - self.done, every - self._step % every)
+            self.reason = self._advanced(stage, left, note)
             if self.reason == "converged" and self.place + 1 < len(self.stages):
                 self.reason = ""  # the next method may still get further
                 break
@@ -194,6 +198,16 @@ class _Run:
         bar.remove_task(task)
         self.place, self.done, self.stage = self.place + 1, 0, None
         self.best, self.waited = math.inf, 0
+
+    def _advanced(self, stage: Stage, steps: int, note: Callable[[float, Mapping[str, float]], str]) -> str:
+        try:
+            return stage.advance(steps, note)
+        except ValueError as error:
+            if not self.history:
+                raise
+            # NumPy's functions say that they were left without a derivative where others give no number.
+            self.failed = f"no finite number at step {self._step + 1}: {error}"
+            return self.failed
 
     def _made(self) -> Stage:
         ready = self.ready
@@ -259,6 +273,11 @@ class _Run:
             return self.parameters
         return dict(self.stage.parameters())
 
+    def _given(self) -> Any:
+        """The network that the user gets."""
+        good = self._good()
+        return self.ready.model.given({name: good[name] for name in self.ready.model.arrays})
+
     def _result(self) -> TrainingResult:
         good = self._good()
         if self.failed:
@@ -266,7 +285,7 @@ class _Run:
             warnings.warn(f"{self.failed}; the network is that of step {kept}", RuntimeWarning, stacklevel=4)
         errors = self.ready.errors(good)
         return TrainingResult(
-            network=self.ready.model.given({name: good[name] for name in self.ready.model.arrays}),
+            network=self._given(),
             function=self.ready.objective.function(good),
             unknowns={name: float(good[UNKNOWN + name]) for name in self.ready.problem.unknowns},
             history=list(self.history),
@@ -292,7 +311,7 @@ class _Run:
 
     def _store(self) -> None:
         """Write where the run is; after a failure what was good is written as a network alone."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or not self.ready.first_process:  # which all read, and one writes
             return
         arrays = {f"good.{name}": a for name, a in self.ready.to_numpy(self._good()).items()}
         if self.stage is not None and not self.failed:
@@ -322,8 +341,8 @@ class _Run:
         for name, value in self._identity().items():
             if about["identity"].get(name) != value:
                 raise ValueError(
-                    f"{self.checkpoint} is the checkpoint of a run with {name} = {about['identity'].get(name)}; asked for "
-                    f"{value}: give the arguments of that run, another checkpoint, or leave resume out"
+                    f"{self.checkpoint} is the checkpoint of a run with {name} = {about['identity'].get(name)}; asked "
+                    f"for {value}: give the arguments of that run, another checkpoint, or leave resume out"
                 )
         self.place, self.done, self.seconds = about["place"], about["done"], about["seconds"]
         self.best = math.inf if about["best"] is None else float.fromhex(about["best"])

@@ -20,7 +20,7 @@ ROOT = Path(nt.__file__).parent
 
 FLOORS = {
     0: ["partitions", "namespace", "storage", "interruptions", "progress_bar", "standard", "array_methods", "sampling"],
-    1: ["blocks", "dispatch", "series", "faa_di_bruno", "array_object", "value_oracles", "linear_forms"],
+    1: ["blocks", "dispatch", "series", "faa_di_bruno", "array_object", "value_oracles", "linear_forms", "balancing"],
     2: ["pair_rules", "products", "arrangements", "numpy_functions", "programs", "bundles", "directions", "power_sums"],
     3: ["activations", "composed", "linalg_rules", "linalg_transposes", "index_transposes"],
     4: ["jet_rules", "transposes", "layers", "quantities"],
@@ -29,10 +29,10 @@ FLOORS = {
     7: ["differentiate", "fifty_digits"],
     8: ["pointwise", "checking", "cases", "pushing", "terms", "workloads", "systems", "models"],
     9: ["verification", "constraints", "plans", "references", "ratios"],
-    10: ["estimates", "damped_steps"],
-    11: ["operators", "least_squares", "objectives"],
-    12: ["calculus", "problems", "field_object", "plots", "optimisers", "preparation"],
-    13: ["high_dimensional_tasks", "contests", "fields", "training_results"],
+    10: ["estimates", "damped_steps", "field_object"],
+    11: ["operators", "least_squares", "objectives", "sobolev", "equation_signatures"],
+    12: ["calculus", "problems", "fields", "plots", "optimisers", "preparation"],
+    13: ["high_dimensional_tasks", "contests", "training_results"],
     14: ["profile_search", "high_dimensional_training", "measuring", "posing", "training"],
     15: ["suite"],
     16: ["commands"],

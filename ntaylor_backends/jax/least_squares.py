@@ -37,7 +37,9 @@ class _Trainer:
         import optimistix
 
         if not isinstance(solver, optimistix.AbstractLeastSquaresSolver):
-            raise TypeError(f"on JAX least squares take an Optimistix least-squares solver, got {type(solver).__name__}")
+            raise TypeError(
+                f"on JAX least squares take an Optimistix least-squares solver, got {type(solver).__name__}"
+            )
 
         def function(y: Any, args: Any) -> tuple[Any, Any]:
             return rows(y, args), None

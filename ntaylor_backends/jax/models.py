@@ -59,6 +59,10 @@ def placed(arrays: Mapping[str, Any], devices: Any, split: bool) -> dict[str, An
         raise TypeError(
             f"devices is a jax.sharding.Mesh, such as jax.make_mesh((4,), ('points',)); got a {type(devices).__name__}"
         )
+    # Whose axes the compiler shares out, not the types of the arrays, as make_mesh has it in newer versions.
+    kind = getattr(jax.sharding, "AxisType", None)
+    automatic = {} if kind is None else {"axis_types": (kind.Auto,) * len(devices.axis_names)}
+    devices = jax.sharding.Mesh(devices.devices, devices.axis_names, **automatic)
     whole = jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec())
     rows = jax.sharding.NamedSharding(devices, jax.sharding.PartitionSpec(devices.axis_names))
     found = {}

@@ -2,7 +2,7 @@
 
 A network's leaves are exactly its parameters, under their names; all else is static and equal for a network and
 its replacements, so that ``jit`` does not trace again. A jet's leaves are the coefficients that are there, and those
-along several directions are one leaf, of a family that is known by identity.
+along several directions are one leaf, of a family that is known by identity. A value in an equation is its leaf.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ntaylor.bundles import Bundle, Family, Total
 from ntaylor.composites import Chain
 from ntaylor.jets import Jet
 from ntaylor.networks import MLP
+from ntaylor.quantities import Quantity, plain
 
 __all__ = ["register"]
 
@@ -94,9 +95,21 @@ def _along(kind: type[Any], same: _Same, children: Iterable[Any]) -> Any:
     return kind(array, same.family)
 
 
+def _value_of_quantity(quantity: Quantity) -> tuple[tuple[Any], None]:
+    return (plain(quantity),), None
+
+
+def _quantity(_: None, leaves: Iterable[Any]) -> Any:
+    # Not in a Quantity again: what is inside of jax.nn's functions, jitted, is to be an array and nothing else.
+    (value,) = leaves
+    return value
+
+
 def register() -> None:
     """Tell JAX; once, as the adapter is loaded."""
     jax.tree_util.register_pytree_with_keys(MLP, _named_leaves_of_network, _network, _leaves_of_network)
     jax.tree_util.register_pytree_with_keys(Jet, _named_leaves_of_jet, _jet, _leaves_of_jet)
     for kind in (Bundle, Total):
         jax.tree_util.register_pytree_with_keys(kind, _named_leaf_along, partial(_along, kind), _leaf_along)
+    for quantity in (Quantity, *Quantity.__subclasses__()):  # fields among them, which come out as what they hold
+        jax.tree_util.register_pytree_node(quantity, _value_of_quantity, _quantity)

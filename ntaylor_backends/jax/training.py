@@ -49,9 +49,9 @@ class Trainer:
         optimiser: Any = None,
         auxiliary: bool = False,
     ):
-        chosen = _optimiser(optimiser, steps, rate, beta2)
         own = {name: jnp.array(p) for name, p in parameters.items()}
         dtype = next(iter(own.values())).dtype
+        chosen = _optimiser(optimiser, steps, rate, beta2, dtype)
         self._dtype = dtype
         self.replace_constants(constants)
         # Copies, for what an optimiser begins with may be the parameters themselves, and a step gives away both.
@@ -81,8 +81,11 @@ class Trainer:
         def own(c: Any) -> Any:
             return jnp.asarray(c, self._dtype)
 
-        mapping = isinstance(constants, Mapping)
-        self._constants = {k: own(c) for k, c in constants.items()} if mapping else tuple(own(c) for c in constants)
+        self._constants: Any = (
+            {name: own(c) for name, c in constants.items()}
+            if isinstance(constants, Mapping)
+            else tuple(own(c) for c in constants)
+        )
 
     def step(self) -> Any:
         self._state, value = self._step(self._state, self._constants)
@@ -124,14 +127,15 @@ def _beside(array: Any, like: Any) -> Any:
     return made if len(like.devices()) == 1 else jax.device_put(made, like.sharding)
 
 
-def _optimiser(chosen: Any, steps: int, rate: float, beta2: float) -> Any:
+def _optimiser(chosen: Any, steps: int, rate: float, beta2: float, dtype: Any) -> Any:
     try:
         import optax
     except ImportError as missing:
         raise ImportError("training on JAX needs optax: pip install optax, or train on torch") from missing
 
     if chosen is None:
-        found = optax.adam(optax.linear_schedule(rate, 0.0, steps), b2=beta2)
+        # Optax's own schedules count in single precision.
+        found = optax.adam(lambda count: rate * jnp.maximum(0, 1 - count.astype(dtype) / steps), b2=beta2)
     elif chosen == "lbfgs":
         found = optax.lbfgs()
     elif isinstance(chosen, str):

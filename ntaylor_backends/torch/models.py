@@ -24,7 +24,7 @@ class _Called:
         return torch.func.functional_call(self.module, self.tensors, (x,))
 
 
-def model(net: Any, points: Any) -> Model | None:  # noqa: ARG001
+def model(net: Any, points: Any) -> Model | None:
     """The module's parameters that require a gradient; what is trained is written into the module itself.
 
     A plain ``nn.Sequential`` of linear layers and activations is a network with a closed-form pullback.

@@ -76,8 +76,11 @@ class Trainer:
         def own(c: Any) -> Any:
             return c.to(**self._like) if isinstance(c, torch.Tensor) else torch.tensor(c, **self._like)
 
-        mapping = isinstance(constants, Mapping)
-        self._constants = {k: own(c) for k, c in constants.items()} if mapping else tuple(own(c) for c in constants)
+        self._constants: Any = (
+            {name: own(c) for name, c in constants.items()}
+            if isinstance(constants, Mapping)
+            else tuple(own(c) for c in constants)
+        )
         self._known: tuple[Any, ...] | None = None
         """Parameters, result and gradients of the last evaluation, for optimisers that begin a step by repeating it."""
 
