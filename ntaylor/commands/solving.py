@@ -187,10 +187,7 @@ def _with_waves(entry: Entry, xp: Any, seed: int, runs: _Runs) -> Found:
     like = xp.zeros(1, dtype=xp.float64)
     added = wave_network(problem, recipe.waves, like, seed, recipe.network.get("periods"))
     if not recipe.first:
-        options = _newton(recipe.waves, seed)
-        if problem.unknowns:  # these creep along a valley: a slow step is not the last
-            options["optimizer"] = replace(_NEWTON, stall=1e-3)
-        added = runs.run(problem, added, options).network
+        added = runs.run(problem, added, _newton(recipe.waves, seed)).network
         return {"": added}, problem.function(added)
     base = _trained(entry, xp, seed, {}, runs)[0][""]
     posed = beside(replace(problem, unknowns=runs.results[-1].unknowns), base)
