@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,8 +89,10 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_other_libraries_solve_it_too(backend):
     pytest.importorskip(backend)
-    solved = solve(find("beam-6"), backend=backend)
-    assert solved.errors["relative_l2"] < 1e-10
+    entry = find("poisson-2d")
+    waves = replace(entry.recipe.waves, count=50, points=200, steps=4)
+    solved = solve(replace(entry, recipe=replace(entry.recipe, waves=waves)), backend=backend)
+    assert solved.errors["relative_l2"] < 1e-5
     assert solved.report()["backend"] == backend
 
 

@@ -79,11 +79,12 @@ class Solved:
             "parameters": sum(int(np.prod(tuple(p.shape))) for p in self.parameters.values()),
             "optimizer": self.optimizer,
             "seed": self.seed,
-            "relative_l2": self.errors["relative_l2"],
-            "max_error": self.errors["max_error"],
+            # What is no number is no number of JSON's either.
+            **{name: value if np.isfinite(value) else None for name, value in self.errors.items()},
             "test_points": len(self.entry.test_points()),
             "unknowns": self.unknowns,
             "true_unknowns": dict(self.entry.truth),
+            "statistical_limit": {} if self.entry.limit is None else dict(self.entry.limit()),
             "steps": self.steps,
             "seconds": self.seconds,
             "ended_by": self.reason,
@@ -187,10 +188,7 @@ def _with_waves(entry: Entry, xp: Any, seed: int, runs: _Runs) -> Found:
     like = xp.zeros(1, dtype=xp.float64)
     added = wave_network(problem, recipe.waves, like, seed, recipe.network.get("periods"))
     if not recipe.first:
-        options = _newton(recipe.waves, seed)
-        if problem.unknowns:  # these creep along a valley: a slow step is not the last
-            options["optimizer"] = replace(_NEWTON, stall=1e-3)
-        added = runs.run(problem, added, options).network
+        added = runs.run(problem, added, _newton(recipe.waves, seed)).network
         return {"": added}, problem.function(added)
     base = _trained(entry, xp, seed, {}, runs)[0][""]
     posed = beside(replace(problem, unknowns=runs.results[-1].unknowns), base)

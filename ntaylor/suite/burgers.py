@@ -187,5 +187,6 @@ ENTRIES = (
             Waves(350, (0.0, 4.0), 1100, band=(40.0, None), steps=25),
         ),
         truth=_TRUE,
+        limit=statistical_limit,
     ),
 )

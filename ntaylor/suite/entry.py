@@ -90,6 +90,8 @@ class Entry:
     """The solution on the windows -> that on the problem's domain, where the windows have a part of it."""
     truth: Mapping[str, float] = field(default_factory=dict)
     """The values that the unknowns should be found to have."""
+    limit: Callable[[], Mapping[str, float]] | None = None
+    """Standard deviations of the unknowns that no unbiased estimate from noisy values undercuts."""
     grid: tuple[int, ...] = (101, 101)
     """Points a side on which errors are measured and pictures drawn; of many inputs a single count of points."""
 

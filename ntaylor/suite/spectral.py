@@ -32,8 +32,11 @@ class Evolution:
     """(panels, nodes, modes): Fourier coefficients, as ``numpy.fft.rfft`` has them divided by the points."""
 
     def __call__(self, points: Array) -> Array:
-        """Values (n,) at points (n, 2), columns x and t."""
+        """Values (n,) at points (n, 2), columns x and t; ValueError for times that were not computed."""
         x, t = np.asarray(points, dtype=np.float64).T
+        if len(t) and not (t.min() >= self.edges[0] and t.max() <= self.edges[-1]):
+            known = f"{self.edges[0]:g} <= t <= {self.edges[-1]:g}"
+            raise ValueError(f"the solution is known for {known}; asked for {t.min():g} to {t.max():g}")
         panel = np.clip(np.searchsorted(self.edges, t, side="right") - 1, 0, len(self.edges) - 2)
         out = np.empty(len(x))
         for p in np.unique(panel):
@@ -59,8 +62,8 @@ def _barycentric(nodes: Array, x: Array) -> Array:
     apart = x[:, None] - nodes
     hit = apart == 0
     share = weights / np.where(hit, 1.0, apart)
-    matrix = share / share.sum(axis=1, keepdims=True)
     rows = hit.any(axis=1)
+    matrix = share / np.where(rows, 1.0, share.sum(axis=1))[:, None]
     matrix[rows] = hit[rows]
     return matrix
 
