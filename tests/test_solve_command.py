@@ -161,3 +161,20 @@ def test_the_front_of_burgers_is_met():
     np.testing.assert_allclose(found, expected, atol=1e-15)
     odd = entry.whole(start)
     np.testing.assert_allclose(odd(np.asarray([[-0.3, 0.1]])), -odd(np.asarray([[0.3, 0.1]])))
+
+
+def test_waves_beside_a_trained_network():
+    """The network alone has few digits after ten steps; waves added to it have many, and it stays as it was."""
+    entry = find("heat")
+    recipe = replace(entry.recipe, first=True, train={**entry.recipe.train, "steps": 10})
+    alone = solve(replace(entry, recipe=replace(recipe, waves=None, first=False)))
+    both = solve(replace(entry, recipe=recipe))
+    assert alone.errors["relative_l2"] > 1e-7
+    assert both.errors["relative_l2"] < 1e-3 * alone.errors["relative_l2"]
+    assert both.words == "tanh 20×20 + 150 waves"
+    points = entry.make().points(20)
+    base = {n.removeprefix("0.0."): p for n, p in both.parameters.items() if n.startswith("0.0.")}
+    assert set(base) == set(alone.parameters)
+    for name, p in alone.parameters.items():
+        np.testing.assert_array_equal(base[name], p)
+    np.testing.assert_allclose(both.values(points)[:, 0], entry.make().solution(points), atol=1e-6)
