@@ -179,16 +179,19 @@ def test_several_threads_at_once():
 
 
 SCRIPT = """
-import numpy as np, ntaylor as nt
-print(repr(float(np.sum(nt.derivatives(nt.MLP.create([1, 64, 1], seed=1), np.linspace(0, 1, 64), 3)))))
+import sys, numpy as np, ntaylor as nt
+for name in sys.argv[1:]:
+    net = nt.MLP.create([1, 64, 1], name, seed=1)
+    print(repr(float(np.sum(nt.derivatives(net, np.linspace(0, 1, 64), 3)))))
 """
 
 
-def run_apart(cache):
+def run_apart(cache, *names):
     import os
 
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, check=False)
+    command = [sys.executable, "-c", SCRIPT, *(names or ("tanh",))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout
@@ -207,6 +210,34 @@ def test_what_is_kept_on_disk_gives_the_same_and_can_be_lost_or_damaged(tmp_path
     assert run_apart(tmp_path) == first
     (tmp_path / "file").write_text("")
     assert run_apart(tmp_path / "file") == first
+
+
+def test_every_kernel_has_a_name_of_its_own(monkeypatch):
+    """Numba makes names of machine code of a function's; of two kernels kept under one name it may run the wrong one."""
+    made = []
+
+    def compile_and_note(text, own, *rest):
+        made.append((text, own))
+        return compile_(text, own, *rest)
+
+    compile_ = numba_kernels._compile
+    monkeypatch.setattr(numba_kernels, "_compile", compile_and_note)
+    numba_kernels._compiled.cache_clear()
+    for name in ("tanh", "sin", "sigmoid"):
+        nt.derivatives(nt.MLP.create([1, 64, 1], name, seed=1), np.linspace(0, 1, 64), 3)
+    assert len(made) >= 3
+    assert len({own for _, own in made}) == len(made)
+    for text, own in made:
+        assert f"def entries_{own}(" in text
+        assert f"def kernel_{own}(" in text
+        assert "def entries(" not in text
+
+
+def test_kernels_that_two_processes_kept_are_two_in_a_third(tmp_path):
+    one, other = run_apart(tmp_path, "tanh"), run_apart(tmp_path, "sin")
+    assert one != other
+    assert run_apart(tmp_path, "tanh", "sin") == one + other
+    assert run_apart(tmp_path, "sin", "tanh") == other + one
 
 
 def test_numba_is_loaded_when_a_kernel_is_wanted_and_not_before():

@@ -149,28 +149,33 @@ def _compiled(
     loops: int,
     dtype: Any,
 ) -> Callable[..., None]:
-    text = source(program, reads, varying, loops)
+    text = f"# {dtype.name}\n{source(program, reads, varying, loops)}"
+    # Numba names machine code by module, function, types and a count of this process. Kernels that two processes have
+    # compiled could bear one name, and where a third loads both from disk one would run the other's loop: so the name
+    # of a kernel is its own.
+    own = hashlib.sha256(text.encode()).hexdigest()[:24]
+    text = text.replace("entries(", f"entries_{own}(").replace("def kernel(", f"def kernel_{own}(")
     number = numba.from_dtype(dtype)
     # Inputs may be read-only, results are not; with the types given, one compilation serves both kinds of input.
     types = (numba.types.int64,) * (2 + loops)
     types += (numba.types.Array(number, 2, "C", readonly=True),) * len(varying)
     types += (numba.types.Array(number, 2, "C"),)
-    path = _kept(f"# {dtype.name}\n{text}")
+    path = _kept(own, text)
     try:
-        return _compile(text, dtype, types, path)
+        return _compile(text, own, dtype, types, path)
     except Exception:
         if path is None:
             raise
         # What was kept is damaged, or of a Numba that this one cannot read: it can be made again.
-        return _compile(text, dtype, types, None)
+        return _compile(text, own, dtype, types, None)
 
 
-def _compile(text: str, dtype: Any, types: tuple[Any, ...], path: Path | None) -> Callable[..., None]:
+def _compile(text: str, own: str, dtype: Any, types: tuple[Any, ...], path: Path | None) -> Callable[..., None]:
     # Numba looks up the module of a function that it reads back.
     names = {"__name__": __name__, "np": np, "math": math, "real": dtype.type}
     exec(compile(text, str(path or "<ntaylor kernel>"), "exec"), names)  # our own text, of numbers and names of ours
     options = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
-    names["entries"] = entries = numba.njit(names["entries"], **options)
+    names[f"entries_{own}"] = entries = numba.njit(names[f"entries_{own}"], **options)
 
     def without_aliases(flags: Any) -> Any:
         # Rows do not overlap, and results are new: told so, LLVM vectorises the loop, which beyond order 5 is 5 times
@@ -181,15 +186,14 @@ def _compile(text: str, dtype: Any, types: tuple[Any, ...], path: Path | None) -
     compiler = getattr(entries, "_compiler", None)
     if compiler is not None and hasattr(compiler, "_customize_flags"):
         compiler._customize_flags = without_aliases
-    kernel = numba.njit(names["kernel"], cache=path is not None, **options)
+    kernel = numba.njit(names[f"kernel_{own}"], cache=path is not None, **options)
     kernel.compile(types)
     return kernel  # type: ignore[no-any-return]
 
 
-def _kept(text: str) -> Path | None:
+def _kept(own: str, text: str) -> Path | None:
     """A file with ``text``, beside which Numba keeps what it compiled; ``None`` where none can be written."""
-    name = f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}.py"
-    path = _folder() / "ntaylor" / "kernels" / name
+    path = _folder() / "ntaylor" / "kernels" / f"kernel_{own}.py"
     try:
         if not path.exists():
             write_atomic(path, text.encode())
