@@ -213,7 +213,7 @@ def test_what_is_kept_on_disk_gives_the_same_and_can_be_lost_or_damaged(tmp_path
 
 
 def test_every_kernel_has_a_name_of_its_own(monkeypatch):
-    """Numba makes names of machine code of a function's; of two kernels kept under one name it may run the wrong one."""
+    """Numba names machine code after the function; of two kernels kept under one name it may run the wrong one."""
     made = []
 
     def compile_and_note(text, own, *rest):
