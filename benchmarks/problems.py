@@ -191,8 +191,6 @@ COMPARISON = """
 Adam, {steps} steps, PyTorch, float64, one thread: the same network, start, points and loss, once with every derivative
 by nested reverse mode (each made once, lower orders shared), once by `nt.residual`. "Apart" is the largest relative
 difference of the two losses in the first 50 steps: what differs is the time. Errors are those after the last step.
-Of an equation and its conditions every one is a call of its own, whose fixed cost is what a network of 24×24 at order 3
-mostly pays: there nested differentiation is the faster. The gain grows with the order.
 
 | problem | order | points | nested: ms a step | error | n-TangentProp: ms a step | error | ratio of times | apart |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|

@@ -60,6 +60,13 @@ def test_equinox_and_optax_find_bratus_solution_jax(tmp_path):
     assert error_of("equinox_bratu", 1500, cwd=tmp_path) < 1e-4
 
 
+def test_a_viscosity_is_found_from_measurements(tmp_path):
+    last = output_of(ROOT / "docs" / "examples" / "train_burgers.py", cwd=tmp_path)
+    viscosity, error = re.fullmatch(r"nu (\d\.\d{7}), relative L2 error (\S+)\n", last).groups()
+    assert abs(float(viscosity) - 0.2) < 1e-6
+    assert float(error) < 1e-6
+
+
 def test_a_surrogate_inside_solve_bvp_finds_the_temperature(tmp_path):
     assert error_of("solve_bvp_conduction", 1000, cwd=tmp_path) < 1e-4
 
