@@ -43,6 +43,7 @@ __all__ = [
     "sum_to_shape",
     "take_along_axis",
     "to_device",
+    "to_numpy",
 ]
 
 Array = Any
@@ -192,6 +193,17 @@ def describe(value: Any) -> str:
     text = f"{kind} array of shape {tuple(value.shape)} and dtype {value.dtype}"
     where = device(value)
     return text if where is None or "cpu" in str(where).lower() else f"{text} on {where}"
+
+
+def to_numpy(array: Any) -> Any:
+    """An array of any library and device as NumPy's; a view of it where it can be."""
+    import numpy
+
+    if hasattr(array, "get"):  # CuPy's
+        array = array.get()
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+    return numpy.asarray(array)
 
 
 def is_number(value: Any) -> bool:

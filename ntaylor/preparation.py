@@ -18,7 +18,7 @@ from ntaylor import balancing
 from ntaylor.differentiate import value_and_grad
 from ntaylor.dispatch import Model, adapter_for
 from ntaylor.models import model_of
-from ntaylor.namespace import array_namespace, describe, device, is_count, is_number, near_names
+from ntaylor.namespace import array_namespace, describe, device, is_count, is_number, near_names, to_numpy
 from ntaylor.objectives import UNKNOWN, WEIGHT, Objective, term_names
 
 __all__ = ["Prepared", "Request", "prepared"]
@@ -145,7 +145,7 @@ class Prepared:
                 statistics.append(size)
                 continue
             found = value_and_grad(lambda p, data: self.objective.loss(p, data)[0])(dict(parameters), only)[1]
-            flat = np.concatenate([_host(g).ravel() for g in found.values()])
+            flat = np.concatenate([to_numpy(g).ravel() for g in found.values()])
             largest, mean = float(np.abs(flat).max()), float(np.abs(flat).mean())
             statistics.append((largest, mean) if self._balance == "first" else float(np.linalg.norm(flat)))
         asked = self._own_weights()
@@ -211,18 +211,18 @@ class Prepared:
             on_library = self._placed({"points": self._array(points)}, split=False)["points"]
             self._test = on_library, points, replace(self.problem, solution=lambda _: exact)
         on_library, points, known = self._test
-        found: dict[str, float] = known.errors(_host(self._values(parameters, on_library)), points)
+        found: dict[str, float] = known.errors(to_numpy(self._values(parameters, on_library)), points)
         return found
 
     def finite(self, parameters: Mapping[str, Array]) -> bool:
         """Whether all parameters are finite numbers."""
-        return all(bool(np.isfinite(_host(p)).all()) for p in parameters.values())
+        return all(bool(np.isfinite(to_numpy(p)).all()) for p in parameters.values())
 
     # --- storage --------------------------------------------------------------------------------------
 
     def to_numpy(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
         """Parameters as NumPy's arrays."""
-        return {name: np.array(_host(p), order="C") for name, p in parameters.items()}
+        return {name: np.array(to_numpy(p), order="C") for name, p in parameters.items()}
 
     def of_numpy(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """What :meth:`to_numpy` gave; ValueError for other names or shapes."""
@@ -267,11 +267,3 @@ class Prepared:
             "seed": request.seed,
             "processes": self._processes,
         }
-
-
-def _host(array: Array) -> Array:
-    if hasattr(array, "get"):  # CuPy's
-        array = array.get()
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
-    return np.asarray(array)

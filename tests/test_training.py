@@ -322,6 +322,15 @@ def test_a_mistake_of_who_looks_on_is_no_matter_of_numbers():
         nt.train(heat(), nt.MLP.create([2, 3, 1]), steps=5, points=8, progress=False, on_step=look)
 
 
+def test_an_error_in_a_residual_says_whose_it_is():
+    problem = replace(
+        heat(), conditions=[nt.Condition(lambda u, x, t: u - DATA[:, 0], points=DATA)], unknowns={"nu": 1}
+    )
+    with pytest.raises(ValueError, match="must return one number a point") as caught:
+        nt.train(problem, nt.MLP.create([2, 3, 1]), steps=1, points=8, progress=False)
+    assert "this is of the problem's 'points'" in caught.value.__notes__[0]
+
+
 def test_numpys_numbers_are_numbers():
     options = {"points": np.int64(8), "rate": np.float32(1e-3), "weights": {"t=0": np.float32(2)}, "progress": False}
     assert nt.train(heat(), nt.MLP.create([2, 3, 1]), optimizer="adam", steps=np.int64(2), **options).steps == 2
