@@ -175,11 +175,14 @@ def compared_picture(rows: dict[str, Any], path: Path) -> None:
 HEAD = """# The suite of problems
 
 Made by `python benchmarks/problems.py`; `ntaylor problems` lists them, `ntaylor solve NAME` does one of these runs.
-Relative L2 errors and largest errors on a grid of the whole domain, float64, NumPy, seed 0; seconds of training on one
-thread. "Waves" are fixed random features whose output weights are found by Gauss–Newton steps; where a tanh network is
-named it is trained by Levenberg–Marquardt, and waves are added to it where both are named. For comparison the last
-columns have the tanh network alone, trained by Levenberg–Marquardt for at most as many seconds as given there.
-The machine did other work meanwhile, so that times are upper bounds.
+Relative L2 errors and largest errors on a grid of the whole domain (in five dimensions at 8,192 Sobol points), float64,
+NumPy, seed 0; seconds of training on one thread. "Waves" are fixed random features whose output weights are found by
+Gauss–Newton steps; where a tanh network is named it is trained by Levenberg–Marquardt, and waves are added to it where
+both are named. For comparison the last columns have the tanh network alone, trained by Levenberg–Marquardt for at most
+as many seconds as given there.
+The machine did other work meanwhile, so that times are upper bounds. Allen–Cahn's solution is not smooth: its first
+slope jumps where the period closes. The self-similar Burgers profiles, which `ntaylor solve` also takes, have a
+[page of their own](profiles.md).
 
 | problem | order | relative L2 | max error | s | network | parameters | tanh alone | relative L2 | s |
 |---|---:|---:|---:|---:|---|---:|---|---:|---:|

@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy
 
@@ -39,7 +39,7 @@ from ntaylor.equation_signatures import (
     signature_of,
 )
 from ntaylor.field_object import IDENTITY, RESERVED, Field, Source
-from ntaylor.namespace import as_floating, check_order, describe, hides_values, is_array
+from ntaylor.namespace import array_namespace, as_floating, check_order, describe, hides_values, is_array
 from ntaylor.operators import Operator
 from ntaylor.quantities import Quantity, Repeated, functions, plain
 from ntaylor.sobolev import Sobolev, multi_indices_to, with_derivatives
@@ -168,6 +168,7 @@ class _Posed:
     def with_derivatives(self, order: int) -> Any:
         """The residual as :class:`Sobolev`: the equation on jets of what it asks for."""
         _check_constant(self.coefficients, self.batch)
+        self.check_constants_inside()
         computing = self.source(self.computed)
         wanted = self.wanted()
         while True:
@@ -179,6 +180,35 @@ class _Posed:
                 _remember(self.equation, len(self.signature.inputs), wanted)
                 continue
             return found
+
+    def check_constants_inside(self) -> None:
+        """ValueError for an equation that has values at these very points in it: on jets they would pass for constants.
+
+        Seen on ones, for it does not take one point more; once an equation, and not where the batch is part of it.
+        """
+        if is_made_inside(self.equation) or hides_values(self.points) or len(self.batch) != 1 or self.batch[0] < 2:
+            return
+        if any(isinstance(c, Repeated) for c in self.coefficients.values()) or _is_free(self.equation):
+            return
+
+        def runs_on(one: Array) -> bool:
+            shape = tuple(one.shape)
+            count = len(self.signature.fields)
+            source = _Numbered(self.signature.inputs, count, lambda wanted: [one] * len(wanted), shape)
+            inputs = [Quantity(one)] * len(self.signature.inputs)
+            with _silence(one), contextlib.suppress(Exception):
+                found = self.equation(*source.fields(), *inputs, **self.coefficients)
+                return all(tuple(plain(v).shape) == shape for v in (found if isinstance(found, tuple) else (found,)))
+            return False
+
+        one = self.points[:, 0] * 0 + 1
+        if runs_on(one) and not runs_on(array_namespace(one).concat([one, one[:1]])):
+            raise ValueError(
+                f"the equation holds an array of one number a point, shape {self.batch}, and how it depends on the "
+                "inputs is not known, so sobolev=… has no derivatives of it: write it as a function of the inputs"
+            )
+        with contextlib.suppress(TypeError):
+            _FREE.add(self.equation)
 
     def on_jets(self, wanted: Needed, computing: Source, order: int, asked: list[tuple[int, int]]) -> Any:
         betas = multi_indices_to(len(self.signature.inputs), order)
@@ -262,6 +292,17 @@ def _check_outputs(value: Array, posed: _Posed) -> None:
 # --- what is remembered ------------------------------------------------------------------------------
 
 _WANTED: WeakKeyDictionary[Any, dict[int, Needed]] = WeakKeyDictionary()
+
+
+_FREE: WeakSet[Any] = WeakSet()
+"""Equations without values at points in them."""
+
+
+def _is_free(equation: Any) -> bool:
+    try:
+        return equation in _FREE
+    except TypeError:  # what has no hash
+        return False
 
 
 def _remembered(equation: Any, dimension: int) -> Needed | None:

@@ -34,8 +34,13 @@ def model_of(net: Any, points: Array) -> Model:
             return found  # type: ignore[no-any-return]
     raise TypeError(
         f"train takes a network with parameters: an nt.MLP, a torch.nn.Module, or a JAX tree that can be called, such "
-        f"as an Equinox module; got {describe(net)}"
+        f"as an Equinox module; got {describe(net)}{_of_what_is_wrapped(net)}"
     )
+
+
+def _of_what_is_wrapped(net: Any) -> str:
+    inside = getattr(net, "__wrapped__", None)
+    return "" if next(_arrays_in(inside, 4), None) is None else f": pass the {type(inside).__name__} in it as it is"
 
 
 def _arrays_in(value: Any, depth: int) -> Iterator[Array]:

@@ -10,6 +10,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
@@ -33,6 +34,8 @@ __all__ = [
     "hides_values",
     "is_array",
     "is_complex",
+    "is_count",
+    "is_number",
     "know",
     "near_names",
     "number_like",
@@ -40,6 +43,7 @@ __all__ = [
     "sum_to_shape",
     "take_along_axis",
     "to_device",
+    "to_numpy",
 ]
 
 Array = Any
@@ -189,6 +193,30 @@ def describe(value: Any) -> str:
     text = f"{kind} array of shape {tuple(value.shape)} and dtype {value.dtype}"
     where = device(value)
     return text if where is None or "cpu" in str(where).lower() else f"{text} on {where}"
+
+
+def to_numpy(array: Any) -> Any:
+    """An array of any library and device as NumPy's; a view of it where it can be."""
+    import numpy
+
+    if hasattr(array, "get"):  # CuPy's
+        array = array.get()
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+    return numpy.asarray(array)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, of Python's or NumPy's, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number > 0, of Python's or NumPy's, and no bool."""
+    try:
+        return not isinstance(value, bool) and operator.index(value) > 0
+    except TypeError:
+        return False
 
 
 def check_order(order: Any) -> int:

@@ -251,6 +251,15 @@ def _is_on_host(array: Array) -> bool:
 
 
 def term_names(objective: Objective, parameters: Mapping[str, Array], data: Mapping[str, Array]) -> Sequence[str]:
-    """The names of the terms, by evaluating them at one point each."""
-    few = {name: array[:1, ...] for name, array in data.items()}
-    return list(objective.terms(objective._network(parameters), objective.unknowns(parameters), few))
+    """The names of the terms, by evaluating them at one point each; an error is noted to be of what it is."""
+    own = groups({name: array[:1, ...] for name, array in data.items()})
+    network, unknowns = objective._network(parameters), objective.unknowns(parameters)
+    names: list[str] = []
+    for name in data:
+        if name in own:
+            try:
+                names += objective.terms(network, unknowns, own[name])
+            except Exception as error:
+                error.add_note(f"this is of the problem's {name!r}, tried at one point")
+                raise
+    return names

@@ -18,7 +18,7 @@ import numpy as np
 from ntaylor import gradients
 from ntaylor.dispatch import Trainer, adapter_for
 from ntaylor.least_squares import Settings, State, levenberg_marquardt
-from ntaylor.namespace import array_namespace, describe, device, did_you_mean
+from ntaylor.namespace import array_namespace, describe, device, did_you_mean, to_numpy
 from ntaylor.objectives import FlatSystem, Objective
 
 __all__ = ["CoreTrainer", "Note", "Stage", "stage_for"]
@@ -227,7 +227,7 @@ class _LevenbergMarquardt(_Flat):
     def state(self) -> dict[str, Array]:
         now = self._now
         numbers = {"damping": now.damping, "cost": now.cost, "step": now.step, "slow": now.slow}
-        return {"theta": _to_numpy(now.theta), **{name: np.asarray(v) for name, v in numbers.items()}}
+        return {"theta": np.array(to_numpy(now.theta)), **{name: np.asarray(v) for name, v in numbers.items()}}
 
     def load(self, state: Mapping[str, Array]) -> None:
         theta = np.asarray(state["theta"])
@@ -236,12 +236,6 @@ class _LevenbergMarquardt(_Flat):
         damping, cost = float(state["damping"]), float(state["cost"])
         self._theta = theta
         self._now = State(theta, damping, cost, int(state["step"]), int(state["slow"]))
-
-
-def _to_numpy(array: Array) -> Array:
-    if hasattr(array, "get"):  # CuPy's
-        array = array.get()
-    return np.array(array.cpu() if hasattr(array, "cpu") else array)
 
 
 class _Scipy(_Flat):

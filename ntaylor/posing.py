@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ntaylor.namespace import describe, near_names
+from ntaylor.namespace import describe, is_number, near_names
 from ntaylor.sampling import unit_points
 
 __all__ = ["Condition", "Problem"]
@@ -56,9 +57,15 @@ class Condition:
                 "a Condition takes where={...}, a face of the domain, or points=..., one of the two; got "
                 + ("both" if self.points is not None else "neither")
             )
+        if self.where is not None:
+            _check_where(self.where)
+        if not isinstance(self.name, str) or _TAKEN.search(self.name):
+            raise ValueError(
+                f"a name is words, not beginning with 'weight ' nor ending with ' values' or [0]; got {self.name!r}"
+            )
         if self.values is not None and (self.points is None or callable(self.points)):
             raise ValueError("values= belong to given points: pass points=array of shape (n, d) beside them")
-        if not (isinstance(self.weight, int | float) and 0 <= self.weight < math.inf):
+        if not (is_number(self.weight) and 0 <= self.weight < math.inf):
             raise ValueError(f"weight is a finite number >= 0, got {self.weight!r}")
 
     @property
@@ -71,8 +78,20 @@ class Condition:
         return " ".join(f"{k}={','.join(f'{v:g}' for v in _held(held))}" for k, held in self.where.items())
 
 
+_TAKEN = re.compile(r"^weight | values$|\[\d+\]$")
+"""Names that a trainer's data have for weights and values, and a system for its residuals."""
+
+
 def _held(value: float | Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(v) for v in value) if isinstance(value, Sequence) else (float(value),)
+    return tuple(float(v) for v in np.atleast_1d(np.asarray(value)))
+
+
+def _check_where(where: Any) -> None:
+    given = list(where.values()) if isinstance(where, Mapping) else []
+    if not given or any(np.asarray(v).dtype.kind not in "iuf" or not np.size(v) for v in given):
+        raise ValueError(
+            "where= takes numbers, or tuples of them, by input, such as {'x': (-1.0, 1.0)}; got " + repr(where)
+        )
 
 
 @dataclass(frozen=True)
@@ -142,17 +161,24 @@ class Problem:
         if not isinstance(self.domain, Mapping) or not self.domain:
             raise TypeError(f"domain takes bounds by input, such as {{'x': (-1.0, 1.0)}}; got {describe(self.domain)}")
         for name, bounds in self.domain.items():
-            if not (len(bounds) == 2 and -math.inf < bounds[0] < bounds[1] < math.inf):
+            if not (np.shape(bounds) == (2,) and -math.inf < bounds[0] < bounds[1] < math.inf):
                 raise ValueError(f"domain[{name!r}] must be (low, high), finite, low < high; got {bounds!r}")
         for name in ("hard", "solution", "sample"):
             if not (getattr(self, name) is None or callable(getattr(self, name))):
                 raise TypeError(f"{name} must be a function, got {describe(getattr(self, name))}")
+        if not isinstance(self.unknowns, Mapping):
+            raise TypeError(f"unknowns takes start values by name, such as {{'nu': 0.1}}; got {self.unknowns!r}")
+        for name, value in self.unknowns.items():
+            if np.shape(value) or np.asarray(value).dtype.kind not in "iuf" or not math.isfinite(value):
+                raise ValueError(f"unknowns[{name!r}] starts at a finite number, got {value!r}")
         own = self._checked(self.equation, "the equation")
         for name in own.needed:
             if name not in self.unknowns:
                 raise ValueError(
                     f"the equation's {name} has no value: give it a default, or a start in unknowns={{{name!r}: …}}"
                 )
+        if isinstance(self.conditions, Condition):
+            raise TypeError("conditions is a list: put the one Condition into brackets")
         object.__setattr__(self, "conditions", tuple(self.conditions))
         for condition in self.conditions:
             self._check_condition(condition, own)
@@ -342,7 +368,13 @@ class Problem:
         if self.solution is None:
             raise ValueError("this problem has no solution to compare with: pass solution=… to nt.Problem")
         exact = np.asarray(self.solution(np.asarray(points, dtype=np.float64)), dtype=np.float64)
-        found = np.asarray(values, dtype=np.float64).reshape(exact.shape)
+        found, count = np.asarray(values, dtype=np.float64), len(points)
+        if exact.shape[:1] != (count,) or exact.ndim > 2 or found.shape[:1] != (count,) or found.size != exact.size:
+            raise ValueError(
+                f"the solution gives shape {exact.shape} at {count} points where the network has {found.shape}: it "
+                f"gives ({count},), or ({count}, m) for m fields"
+            )
+        found = found.reshape(exact.shape)
         size = float(np.linalg.norm(exact))
         apart = found - exact
         return {

@@ -18,7 +18,7 @@ from ntaylor import balancing
 from ntaylor.differentiate import value_and_grad
 from ntaylor.dispatch import Model, adapter_for
 from ntaylor.models import model_of
-from ntaylor.namespace import array_namespace, describe, device, near_names
+from ntaylor.namespace import array_namespace, describe, device, is_count, is_number, near_names, to_numpy
 from ntaylor.objectives import UNKNOWN, WEIGHT, Objective, term_names
 
 __all__ = ["Prepared", "Request", "prepared"]
@@ -52,17 +52,27 @@ def prepared(problem: Any, net: Any, request: Request) -> Prepared:
     """Everything checked, and put where the network's parameters are. Raises TypeError and ValueError."""
     if not all(hasattr(problem, name) for name in ("terms", "arrays", "function", "unknowns")):
         raise TypeError(f"train takes an nt.Problem and a network; the problem is a {describe(problem)}")
+    if request.sobolev_weights is not None and not request.sobolev:
+        raise ValueError("sobolev_weights= are for sobolev=1 or more, the order of the derivatives to train on")
+    if not (is_count(request.seed) or request.seed == 0):
+        raise ValueError(f"seed is a whole number >= 0, got {request.seed!r}")
+    if not isinstance(request.weights or {}, Mapping):
+        raise TypeError(f"weights takes numbers by term, such as {{'equation': 1.0}}; got {request.weights!r}")
     for name in ("resample", "sobolev"):
         value = getattr(request, name)
         if value is not None and not (isinstance(value, int) and value >= (name == "resample")):
             raise ValueError(f"{name} is a whole number >= {int(name == 'resample')}, got {value!r}")
+    if is_count(request.points):
+        request = replace(request, points=operator.index(request.points))
     if not isinstance(request.points, int):
         given = np.asarray(request.points, dtype=np.float64)
         if given.ndim != 2 or given.shape[1] != len(problem.inputs):
             raise ValueError(
-                f"points is a number, or an array (n, {len(problem.inputs)}) with columns {', '.join(problem.inputs)}; "
-                f"got shape {given.shape}"
+                f"points is a whole number, or an array (n, {len(problem.inputs)}) with columns "
+                f"{', '.join(problem.inputs)}; got shape {given.shape}"
             )
+        if not np.isfinite(given).all():
+            raise ValueError("points has coordinates that are no finite numbers")
         if request.resample is not None:
             raise ValueError("resample= draws points, but points are given: pass how many")
         request = replace(request, points=given)
@@ -135,7 +145,7 @@ class Prepared:
                 statistics.append(size)
                 continue
             found = value_and_grad(lambda p, data: self.objective.loss(p, data)[0])(dict(parameters), only)[1]
-            flat = np.concatenate([_host(g).ravel() for g in found.values()])
+            flat = np.concatenate([to_numpy(g).ravel() for g in found.values()])
             largest, mean = float(np.abs(flat).max()), float(np.abs(flat).mean())
             statistics.append((largest, mean) if self._balance == "first" else float(np.linalg.norm(flat)))
         asked = self._own_weights()
@@ -171,7 +181,7 @@ class Prepared:
             matching = [t for t in self.terms if t == name or t.startswith(f"{name}[")]
             if not matching:
                 raise ValueError(f"weights: no term is called {name!r}; {near_names(name, self.terms)}")
-            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+            if not (is_number(value) and 0 <= value < math.inf):
                 raise ValueError(f"weights[{name!r}] is a finite number >= 0, got {value!r}")
             weights |= dict.fromkeys(matching, float(value))
         return weights
@@ -201,18 +211,18 @@ class Prepared:
             on_library = self._placed({"points": self._array(points)}, split=False)["points"]
             self._test = on_library, points, replace(self.problem, solution=lambda _: exact)
         on_library, points, known = self._test
-        found: dict[str, float] = known.errors(_host(self._values(parameters, on_library)), points)
+        found: dict[str, float] = known.errors(to_numpy(self._values(parameters, on_library)), points)
         return found
 
     def finite(self, parameters: Mapping[str, Array]) -> bool:
         """Whether all parameters are finite numbers."""
-        return all(bool(np.isfinite(_host(p)).all()) for p in parameters.values())
+        return all(bool(np.isfinite(to_numpy(p)).all()) for p in parameters.values())
 
     # --- storage --------------------------------------------------------------------------------------
 
     def to_numpy(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
         """Parameters as NumPy's arrays."""
-        return {name: np.array(_host(p), order="C") for name, p in parameters.items()}
+        return {name: np.array(to_numpy(p), order="C") for name, p in parameters.items()}
 
     def of_numpy(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """What :meth:`to_numpy` gave; ValueError for other names or shapes."""
@@ -236,7 +246,7 @@ class Prepared:
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must have in common with a run that goes on from it, ready for JSON."""
-        request = self.request
+        request, weights = self.request, self.request.sobolev_weights
         given = not isinstance(request.points, int)
         return {
             "terms": self.terms,
@@ -251,15 +261,9 @@ class Prepared:
             "resample": request.resample,
             "weights": self._own_weights(),
             "balance": None if request.balance is None else str(request.balance),
+            "domain": {name: [float(b) for b in bounds] for name, bounds in self.problem.domain.items()},
             "sobolev": request.sobolev,
+            "sobolev_weights": None if weights is None else [float(w) for w in weights],
             "seed": request.seed,
             "processes": self._processes,
         }
-
-
-def _host(array: Array) -> Array:
-    if hasattr(array, "get"):  # CuPy's
-        array = array.get()
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
-    return np.asarray(array)

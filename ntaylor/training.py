@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ntaylor.interruptions import interruptions_between_steps
-from ntaylor.namespace import describe
+from ntaylor.least_squares import Settings
+from ntaylor.namespace import describe, is_count, is_number
 from ntaylor.objectives import UNKNOWN
 from ntaylor.optimisers import Stage, stage_for
 from ntaylor.preparation import Prepared, Request, prepared
@@ -91,13 +92,20 @@ def train(
     """
     # Optax's transformations are named tuples.
     stages = list(optimizer) if type(optimizer) in (list, tuple) else [optimizer]
-    counts = [steps] * len(stages) if isinstance(steps, int) else list(steps)
-    if not stages or len(stages) != len(counts) or not all(isinstance(n, int) and n > 0 for n in counts):
+    counts: list[Any] = list(steps) if isinstance(steps, (list, tuple)) else [steps] * len(stages)
+    if not stages or len(stages) != len(counts) or not all(is_count(n) for n in counts):
         raise ValueError(
             f"steps is a whole number > 0 for every optimizer; got steps={steps!r}, optimizer={optimizer!r}"
         )
+    counts = [int(n) for n in counts]
+    if any(chosen is None for chosen in stages):
+        raise TypeError("optimizer=None is none: leave it out for 'lm', or pass a name such as 'adam'")
+    if not (is_number(rate) and 0 < rate < math.inf):
+        raise ValueError(f"rate is a finite number > 0, got {rate!r}")
+    if not isinstance(stop or {}, Mapping):
+        raise TypeError(f"stop takes numbers > 0 by {', '.join(_STOPS)}, such as {{'loss': 1e-9}}; got {stop!r}")
     for name, value in (stop or {}).items():
-        if name not in _STOPS or not (isinstance(value, (int, float)) and value > 0):
+        if name not in _STOPS or not (is_number(value) and value > 0):
             raise ValueError(f"stop takes numbers > 0 by {', '.join(_STOPS)}; got {name!r}: {value!r}")
     if resume and checkpoint is None:
         raise ValueError("resume=True needs the checkpoint to go on from: pass checkpoint=…")
@@ -140,6 +148,10 @@ class _Run:
         self.reason, self.failed = "", ""
         self.parameters = dict(ready.start)
         """The last that were good."""
+        self.kept = 0
+        """Their step."""
+        self.mistake: Exception | None = None
+        """An error of what looks on, which is none of the numbers'."""
         self.stage: Stage | None = None
         self.clock = time.perf_counter()
         self.stored = time.monotonic()
@@ -176,7 +188,11 @@ class _Run:
         task = bar.add_task(label, total=steps, completed=self.done)
 
         def note(loss: float, terms: Mapping[str, float]) -> str:
-            reason = self._noted(loss, {name: terms[name] for name in self.ready.terms if name in terms}, stage)
+            try:
+                reason = self._noted(loss, {name: terms[name] for name in self.ready.terms if name in terms}, stage)
+            except ValueError as error:
+                self.mistake = error
+                raise
             if interrupted():
                 raise KeyboardInterrupt
             bar.update(task, completed=self.done, description=f"{label} {_shown(loss, terms, self.history)}")
@@ -194,7 +210,7 @@ class _Run:
                 return
             if self.done < steps:
                 stage.replace_data(self.ready.data(self._step, stage.parameters()))
-        self.parameters = dict(stage.parameters())
+        self.parameters, self.kept = dict(stage.parameters()), self._step
         bar.remove_task(task)
         self.place, self.done, self.stage = self.place + 1, 0, None
         self.best, self.waited = math.inf, 0
@@ -203,7 +219,7 @@ class _Run:
         try:
             return stage.advance(steps, note)
         except ValueError as error:
-            if not self.history:
+            if not self.history or error is self.mistake:
                 raise
             # NumPy's functions say that they were left without a derivative where others give no number.
             self.failed = f"no finite number at step {self._step + 1}: {error}"
@@ -239,7 +255,7 @@ class _Run:
             if not self.ready.finite(parameters):
                 self.failed = f"no finite number at step {self._step}: the parameters, after a loss of {loss:.3g}"
                 return self.failed
-            self.parameters = dict(parameters)
+            self.parameters, self.kept = dict(parameters), self._step
             error = self.ready.error(parameters) if looked or "error" in self.stop else None
             unknowns = {n: float(parameters[UNKNOWN + n]) for n in self.ready.problem.unknowns}
             point = Point(self._step, self.place, loss, terms, error, unknowns, self.seconds)
@@ -281,8 +297,7 @@ class _Run:
     def _result(self) -> TrainingResult:
         good = self._good()
         if self.failed:
-            kept = self.history[-1].step if self.history else 0
-            warnings.warn(f"{self.failed}; the network is that of step {kept}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{self.failed}; the network is that of step {self.kept}", RuntimeWarning, stacklevel=4)
         errors = self.ready.errors(good)
         return TrainingResult(
             network=self._given(),
@@ -291,7 +306,7 @@ class _Run:
             history=list(self.history),
             error=errors.get("relative_l2"),
             errors=errors,
-            steps=self.history[-1].step if self.failed and self.history else self._step,
+            steps=self.kept if self.failed else self._step,
             reason=self.reason,
             diverged=bool(self.failed),
             seconds=self.seconds,
@@ -304,7 +319,7 @@ class _Run:
     def _identity(self) -> dict[str, Any]:
         return {
             **self.ready.identity(),
-            "optimizer": [_name(chosen) for chosen in self.stages],
+            "optimizer": [str(c) if isinstance(c, Settings) else _name(c) for c in self.stages],
             "steps": self.counts,
             "rate": self.rate,
         }
@@ -324,6 +339,7 @@ class _Run:
             "seconds": self.seconds,
             "best": None if math.isinf(self.best) else self.best.hex(),
             "waited": self.waited,
+            "kept": self.kept,
             "reason": self.reason,
             "failed": self.failed,
             "history": [point_as_dict(p) for p in self.history],
@@ -346,7 +362,7 @@ class _Run:
                 )
         self.place, self.done, self.seconds = about["place"], about["done"], about["seconds"]
         self.best = math.inf if about["best"] is None else float.fromhex(about["best"])
-        self.waited, self.failed = about["waited"], about["failed"]
+        self.waited, self.failed, self.kept = about["waited"], about["failed"], about["kept"]
         # What the run ended for may be asked for no longer; a run that came to its end stays there.
         self.reason = about["reason"] if about["reason"] in ("steps", "converged") or self.failed else ""
         self.history = [point_of_dict(p) for p in about["history"]]

@@ -355,6 +355,16 @@ def test_sobolev_of_a_system_and_of_one_point():
     assert float(none.loss()) == 0.0
 
 
+def test_sobolev_refuses_values_at_the_points_that_it_cannot_differentiate():
+    """As a coefficient, and just so where the equation has them of its own: they would pass for constants."""
+    values = np.sin(POINTS[:, 0])
+    for equation in (lambda u, x, t: u - values, lambda u, x, t, *, f=values: (u, u.x - f)):
+        with pytest.raises(ValueError, match=r"holds an array of one number a point, shape \(\d+,\)"):
+            nt.residual(equation, first, POINTS, sobolev=1)
+        nt.residual(equation, first, POINTS)
+    nt.residual(lambda u, x, t: u - np.asarray([1.0, 2.0])[0], first, POINTS, sobolev=1)
+
+
 def test_sobolev_of_an_equation_without_fields_or_with_one_alone():
     alone = nt.residual(lambda u, x, t: x * t**2 + 0 * u, first, POINTS, sobolev=2)
     x, t = POINTS.T

@@ -97,12 +97,42 @@ def test_errors_are_those_of_the_solution():
         posed().errors(np.zeros(3), points)
 
 
+@pytest.mark.parametrize("solution", [lambda p: p.T, lambda p: 0.0, lambda p: p[:2], lambda p: p[:, 0]])
+def test_a_solution_of_another_shape_than_the_networks_is_refused(solution):
+    """Two fields as (2, n) are as many numbers as (n, 2), but other ones."""
+    problem = posed(solution=solution)
+    with pytest.raises(ValueError, match=r"at 3 points where the network has \(3, 2\): it gives \(3,\)"):
+        problem.errors(np.zeros((3, 2)), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("name", ["weight of the sensor", "my values", "equation[0]", 3])
+def test_a_name_that_would_be_taken_for_something_else_is_refused(name):
+    with pytest.raises(ValueError, match="a name is words"):
+        nt.Condition(start, where={"t": 0.0}, name=name)
+
+
+@pytest.mark.parametrize("where", [{}, {"x": ()}, {"x": "left"}, "t=0", {"x": None}])
+def test_where_is_refused_that_says_no_place(where):
+    with pytest.raises(ValueError, match="where= takes numbers, or tuples of them, by input"):
+        nt.Condition(start, where=where)
+
+
+def test_where_takes_arrays_and_numpys_numbers():
+    condition = nt.Condition(start, where={"x": np.asarray([-1.0, 3.0]), "t": np.float32(0.0)}, weight=np.float32(2))
+    assert condition.label == "x=-1,3 t=0"
+    np.testing.assert_array_equal(posed(conditions=[condition]).condition_points(condition, 9), [[-1, 0], [3, 0]])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"domain": {"t": (0, 1), "x": (0, 1)}}, r"ends with the inputs \(x, t\), the domain has \(t, x\)"),
         ({"domain": {"x": (1, 1), "t": (0, 1)}}, r"domain\['x'\] must be \(low, high\)"),
+        ({"domain": {"x": 1.0, "t": (0, 1)}}, r"domain\['x'\] must be \(low, high\)"),
         ({"unknowns": {}}, "the equation's kappa has no value"),
+        ({"unknowns": {"kappa": np.nan}}, "starts at a finite number"),
+        ({"unknowns": {"kappa": np.ones(2)}}, "starts at a finite number"),
+        ({"unknowns": {"kappa": "small"}}, "starts at a finite number"),
         ({"unknowns": {"kappa": 1.0, "nu": 2.0}}, "no equation takes 'nu'; keyword-only: kappa"),
         ({"equation": lambda x, t: x, "unknowns": {}}, "needs at least one field before them"),
         ({"conditions": [nt.Condition(start, where={"y": 0.0})]}, "no input is called 'y'; Known: t, x"),
@@ -133,6 +163,10 @@ def test_what_is_no_problem_is_refused():
         posed(hard=1)
     with pytest.raises(TypeError, match=r"conditions are nt\.Condition"):
         posed(conditions=[start])
+    with pytest.raises(TypeError, match="put the one Condition into brackets"):
+        posed(conditions=nt.Condition(start, where={"t": 0}))
+    with pytest.raises(TypeError, match="unknowns takes start values by name"):
+        posed(unknowns=["kappa"])
     with pytest.raises(TypeError, match="a Condition takes a function"):
         nt.Condition(0.0, where={"t": 0})
     with pytest.raises(ValueError, match="one of the two; got neither"):

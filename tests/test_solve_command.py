@@ -41,7 +41,8 @@ def test_a_problem_is_solved_and_written(tmp_path, capsys):
     assert main(["solve", "beam-6", "--out", str(out)]) == 2
     assert "holds a finished run" in capsys.readouterr().err
     assert main(["solve", "beam-6", "--out", str(out), "--resume"]) == 0
-    assert main(["solve", "beam-6", "--out", str(out), "--resume", "--seed", "1"]) == 2
+    for other in (["--seed", "1"], ["--steps", "3"], ["--optimizer", "adam"]):  # no other run's result is passed off
+        assert main(["solve", "beam-6", "--out", str(out), "--resume", *other]) == 2
     assert "asked for" in capsys.readouterr().err
 
 

@@ -8,6 +8,7 @@ import functools
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,10 +207,20 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     nt.train(heat(), net, steps=2, points=30, progress=False, checkpoint=path)
     with pytest.raises(ValueError, match="run with points = 30; asked for 40"):
         nt.train(heat(), net, steps=2, points=40, progress=False, checkpoint=path, resume=True)
+    other = replace(heat(), domain={"x": (-1.0, 1.0), "t": (0.0, 2.0)})
+    with pytest.raises(ValueError, match="run with domain"):
+        nt.train(other, net, steps=2, points=30, progress=False, checkpoint=path, resume=True)
     with pytest.raises(ValueError, match="run with parameters"):
         nt.train(heat(), nt.MLP.create([2, 7, 1]), steps=2, points=30, progress=False, checkpoint=path, resume=True)
     with pytest.raises(ValueError, match="needs the checkpoint"):
         nt.train(heat(), net, steps=2, resume=True)
+    path.unlink()
+    options = {"steps": 2, "points": 30, "progress": False, "checkpoint": path, "sobolev": 1}
+    nt.train(heat(), net, **options, sobolev_weights=(1.0, 0.1), optimizer=Settings(2, stall=0.1))
+    with pytest.raises(ValueError, match="run with sobolev_weights"):
+        nt.train(heat(), net, **options, sobolev_weights=(1.0, 0.2), optimizer=Settings(2, stall=0.1), resume=True)
+    with pytest.raises(ValueError, match="run with optimizer"):
+        nt.train(heat(), net, **options, sobolev_weights=(1.0, 0.1), optimizer=Settings(2, stall=0.3), resume=True)
 
 
 def test_fresh_points_follow_from_the_seed_and_the_round():
@@ -284,6 +295,45 @@ def test_a_residual_that_is_no_number_from_the_start_is_named():
             result = nt.train(problem, nt.MLP.create([1, 3, 1]), optimizer=optimizer, steps=3, points=8, progress=False)
         assert result.diverged
         assert result.steps == 0
+
+
+def test_the_step_that_is_named_is_that_of_the_network_kept():
+    """Of a long run every tenth step is looked at for its history, but with on_step every one is kept."""
+    nu = nt.Condition(lambda u, x, *, nu: np.sqrt(nu) + 1 + 0 * u, where={"x": 0.0})
+    problem = nt.Problem(lambda u, x, *, nu=0.0: u.x, {"x": (0.0, 1.0)}, [nu], unknowns={"nu": 0.0145})
+    seen = []
+    with pytest.warns(RuntimeWarning, match=r"the network is that of step (\d+)") as warned, np.errstate(all="ignore"):
+        result = nt.train(
+            problem, nt.MLP.create([1, 3, 1]), optimizer="adam", steps=4000, points=8, progress=False,
+            on_step=seen.append,
+        )  # fmt: skip
+    assert result.diverged
+    assert result.steps == seen[-1].step > result.history[-1].step
+    assert result.unknowns == seen[-1].unknowns
+    assert f"step {seen[-1].step}" in str(warned[0].message)
+
+
+def test_a_mistake_of_who_looks_on_is_no_matter_of_numbers():
+    def look(point):
+        if point.step == 3:
+            raise ValueError("my own mistake")
+
+    with pytest.raises(ValueError, match="my own mistake"):
+        nt.train(heat(), nt.MLP.create([2, 3, 1]), steps=5, points=8, progress=False, on_step=look)
+
+
+def test_an_error_in_a_residual_says_whose_it_is():
+    problem = replace(
+        heat(), conditions=[nt.Condition(lambda u, x, t: u - DATA[:, 0], points=DATA)], unknowns={"nu": 1}
+    )
+    with pytest.raises(ValueError, match="must return one number a point") as caught:
+        nt.train(problem, nt.MLP.create([2, 3, 1]), steps=1, points=8, progress=False)
+    assert "this is of the problem's 'points'" in caught.value.__notes__[0]
+
+
+def test_numpys_numbers_are_numbers():
+    options = {"points": np.int64(8), "rate": np.float32(1e-3), "weights": {"t=0": np.float32(2)}, "progress": False}
+    assert nt.train(heat(), nt.MLP.create([2, 3, 1]), optimizer="adam", steps=np.int64(2), **options).steps == 2
 
 
 # --- results ---------------------------------------------------------------------------------------------
@@ -420,6 +470,8 @@ def test_an_equinox_module_and_optax_on_jax():
     assert (result.network.layers[0].weight != net.layers[0].weight).any()
     fitted = nt.train(decay(), net, steps=6, **options)  # its Jacobian is autograd's
     assert fitted.loss < 0.2 * fitted.history[0].loss
+    with pytest.raises(TypeError, match="got function: pass the MLP in it as it is"):
+        nt.train(decay(), jax.vmap(net), steps=1, **options)
     with pytest.raises(TypeError, match=r"optax\.GradientTransformation"):
         nt.train(decay(), net, optimizer=3, steps=1, **options)
 
@@ -441,6 +493,16 @@ def test_optimistix_goes_step_by_step_on_jax():
     [
         ({"steps": 0}, ValueError, "steps is a whole number > 0 for every optimizer"),
         ({"optimizer": ["lm", "adam"], "steps": [3]}, ValueError, "steps is a whole number"),
+        ({"steps": True}, ValueError, "steps is a whole number"),
+        ({"optimizer": None}, TypeError, "leave it out for 'lm'"),
+        ({"rate": -1.0}, ValueError, "rate is a finite number > 0"),
+        ({"rate": "fast"}, ValueError, "rate is a finite number > 0"),
+        ({"seed": -1}, ValueError, "seed is a whole number >= 0"),
+        ({"points": 1e2}, ValueError, "points is a whole number, or an array"),
+        ({"points": np.full((3, 2), np.nan)}, ValueError, "no finite numbers"),
+        ({"sobolev_weights": (1.0,)}, ValueError, "are for sobolev=1 or more"),
+        ({"stop": "loss"}, TypeError, "stop takes numbers > 0 by loss"),
+        ({"weights": [1.0]}, TypeError, "weights takes numbers by term"),
         ({"optimizer": "adamm"}, ValueError, "no optimiser 'adamm': did you mean 'adam'"),
         ({"optimizer": 3}, TypeError, "an optimiser is a name"),
         ({"stop": {"time": 3}}, ValueError, "stop takes numbers > 0 by loss, error, patience, seconds"),

@@ -62,17 +62,17 @@ def _solve(options: argparse.Namespace) -> int:
         return solve_profile(PROFILES.index(options.name), folder, options, console)
     entry = find(options.name)
     prepare_folder(folder, "--out", resume=options.resume, overwrite=options.overwrite)
-    asked = {"problem": entry.name, "seed": options.seed, "backend": options.backend}
+    asked = {"problem": entry.name} | {n: getattr(options, n) for n in ("seed", "backend", "optimizer", "steps")}
     if options.resume and (folder / REPORT).exists() and not (folder / CHECKPOINT).exists():
         report = _finished(folder / REPORT, asked)
     else:
-        report = _run(entry, folder, options, console)
+        report = _run(entry, folder, options, console, asked)
     _print(report, console)
     console.print(f"see {folder}{os.sep}", soft_wrap=True)
     return 0 if report["relative_l2"] is not None else 1
 
 
-def _run(entry: Any, folder: Path, options: argparse.Namespace, console: Any) -> dict[str, Any]:
+def _run(entry: Any, folder: Path, options: argparse.Namespace, console: Any, asked: dict[str, Any]) -> dict[str, Any]:
     from ntaylor.commands.solution_pictures import solution_picture
     from ntaylor.commands.solving import checkpoint_name, save_network, solve
     from ntaylor.storage import write_json
@@ -86,7 +86,7 @@ def _run(entry: Any, folder: Path, options: argparse.Namespace, console: Any) ->
             entry, backend=options.backend, optimizer=options.optimizer, steps=options.steps, seed=options.seed,
             seconds=options.seconds, folder=folder, resume=options.resume, progress=True,
         )  # fmt: skip
-        report = solved.report()
+        report = {**solved.report(), "asked": asked}
         save_network(folder / _NETWORK, solved)
         if not options.no_plot:
             try:
@@ -108,7 +108,7 @@ def _finished(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """The report of a run that is done; refused if it is another's."""
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: report[name] for name in asked}
+        found = report["asked"]
     except (ValueError, KeyError) as error:
         raise RefusedError(f"{path} is damaged ({error}): give --overwrite to start anew") from error
     if found != asked:

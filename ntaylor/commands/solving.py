@@ -15,7 +15,7 @@ import numpy as np
 
 from ntaylor.commands.arguments import CHECKPOINT, RefusedError
 from ntaylor.least_squares import Settings
-from ntaylor.namespace import array_namespace, device
+from ntaylor.namespace import array_namespace, device, to_numpy
 from ntaylor.networks import MLP
 from ntaylor.posing import Problem
 from ntaylor.storage import load_arrays, made_with, save_arrays
@@ -247,17 +247,13 @@ def _values(function: Callable[[Array], Array], network: MLP, points: Array) -> 
     parts = []
     for part in np.array_split(np.asarray(points, dtype=np.float64), 1 + len(points) // 5000):
         found = function(array_namespace(like).asarray(part, dtype=like.dtype, device=device(like)))
-        found = found.detach().cpu() if hasattr(found, "detach") else found
-        parts.append(np.asarray(found, dtype=np.float64).reshape(len(part), -1))
+        parts.append(np.asarray(to_numpy(found), dtype=np.float64).reshape(len(part), -1))
     return np.concatenate(parts)
 
 
 def save_network(path: Path, solved: Solved) -> None:
     """Its parameters, with the problem, the seed and the unknowns, as safetensors."""
-    arrays = {}
-    for name, p in solved.parameters.items():
-        p = p.detach().cpu() if hasattr(p, "detach") else p
-        arrays[name] = np.array(p, dtype=np.float64, order="C")
+    arrays = {name: np.array(to_numpy(p), dtype=np.float64, order="C") for name, p in solved.parameters.items()}
     about = {
         "format": _FORMAT, "problem": solved.entry.name, "seed": solved.seed, "network": solved.words,
         "unknowns": solved.unknowns,
