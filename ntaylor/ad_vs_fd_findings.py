@@ -53,6 +53,7 @@ def method_name(step: float | None) -> str:
 
 def smooth_enough(name: str, order: int) -> bool:
     """Whether the derivative of this order is continuous: of max(u, 0)^p those of an order below p are."""
+    name = "relu1" if name == "relu" else name
     return not (name.startswith("relu") and name[4:].isdigit()) or int(name[4:]) > order
 
 

@@ -94,14 +94,14 @@ def entropy(values: Array, cutoff: float = 0.0, *, relative: bool = False) -> Ar
     """
     values, xp = _checked(values)
     kept = _kept(values, xp, cutoff, relative)
-    # What is left out is 1 in the logarithm, so that neither the value nor a gradient meets log 0.
+    # What is left out, or 0 beside the largest, is 1 in the logarithm: neither value nor gradient meets log 0.
     sizes = xp.where(kept, values, xp.zeros_like(values))
     # Relative to the largest, so that no sum overflows.
     largest = xp.max(sizes, axis=-1, keepdims=True)
     sizes = sizes / xp.where(largest > 0, largest, xp.ones_like(largest))
     total = xp.sum(sizes, axis=-1, keepdims=True)
     p = sizes / xp.where(total > 0, total, xp.ones_like(total))
-    return xp.sum(-p * xp.log(xp.where(kept, p, xp.ones_like(p))), axis=-1)
+    return xp.sum(-p * xp.log(xp.where(p > 0, p, xp.ones_like(p))), axis=-1)
 
 
 def truncated_entropy(values: Array, cutoff: float, *, relative: bool = False, normalised: bool = False) -> Array:

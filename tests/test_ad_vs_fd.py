@@ -371,6 +371,13 @@ def test_tables_have_a_cell_a_head_and_mark_what_is_rough(record):
     assert len(fit_rows(record, short=True)) < len(rows)
 
 
+def test_relu_is_the_first_of_its_powers():
+    assert not smooth_enough("relu", 2)
+    assert not smooth_enough("relu1", 2)
+    assert smooth_enough("relu3", 2)
+    assert smooth_enough("selu", 2)
+
+
 def test_steps_are_named_as_powers_of_two():
     assert [method_name(h) for h in (2.0**-7, 0.1, None)] == ["fd 2^-7", "fd 0.1", "fd auto"]
 

@@ -72,6 +72,12 @@ def test_no_sum_overflows_and_none_underflows():
         assert float(spectra.entropy(np.asarray([size, size]))) == pytest.approx(math.log(2), rel=1e-15)
 
 
+def test_a_value_that_is_nothing_beside_the_largest_adds_nothing():
+    s = np.asarray([2.0, 1.0, 1e-320])
+    assert float(spectra.entropy(s)) == float(spectra.entropy(s[:2]))
+    assert float(spectra.entropy(np.asarray([1.0, 5e-324]) * np.asarray([4.0, 1.0]))) == 0.0
+
+
 def test_a_cut_off_may_be_a_number_of_numpy():
     s = np.asarray([1.0, 0.1], dtype=np.float32)
     for cutoff in (np.float32(0.5), np.float64(0.5), np.int64(0)):
