@@ -6,6 +6,7 @@ method and one of differences in the same cell, that is with the same features o
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +53,7 @@ def method_name(step: float | None) -> str:
 
 def smooth_enough(name: str, order: int) -> bool:
     """Whether the derivative of this order is continuous: of max(u, 0)^p those of an order below p are."""
+    name = "relu1" if name == "relu" else name
     return not (name.startswith("relu") and name[4:].isdigit()) or int(name[4:]) > order
 
 
@@ -213,7 +215,7 @@ def _counted(values: Iterable[tuple[float, float]]) -> Count:
     """How often the first is larger than the second."""
     yes = equal = no = 0
     for a, b in values:
-        if abs(a - b) <= _EQUAL * max(abs(a), abs(b)):
+        if a == b or (math.isfinite(a - b) and abs(a - b) <= _EQUAL * max(abs(a), abs(b))):
             equal += 1
         elif a > b:
             yes += 1
@@ -239,11 +241,12 @@ def _entropies(content: Cell, key: str, at: int, methods: Any = None, **wanted: 
 def losses(
     content: Cell, methods: Any = None, key: str = "exact_loss", kind: str = "training", **wanted: Any
 ) -> list[tuple[float, float]]:
-    """(by differences, exact) after equally many steps; a training that diverged has lost."""
+    """(by differences, exact) after equally many steps; who diverged has lost, both together say nothing."""
     found = []
     for a, b, _ in pairs(content, kind, methods, **wanted):
-        if a["diverged_at"] is None:
-            found.append((math.inf if b["diverged_at"] is not None else b["curve"][key][-1], a["curve"][key][-1]))
+        ends = [math.inf if f["diverged_at"] is not None else f["curve"][key][-1] for f in (b, a)]
+        if ends != [math.inf, math.inf]:
+            found.append((ends[0], ends[1]))
     return found
 
 
@@ -315,9 +318,11 @@ def _entropy(content: Cell, key: str, name: str) -> tuple[str, str, str]:
     shares = [count.yes / count.of for count in counts if count.of]
     depends = max(shares, default=0) - min(shares, default=0) > 0.2
     verdict = counts[_cutoff(content)].verdict
+    others = ", ".join(f"{a:g} σ_1" for a, count in zip(cutoffs, counts, strict=True) if count.verdict != verdict)
+    whatever = f", at all cut-offs but {others}" if others else ", whatever the cut-off"
     return (
         f"AD's truncated entropy {name} is larger",
-        verdict + ("; how often, depends on the cut-off" if depends else ", whatever the cut-off"),
+        verdict + ("; how often, depends on the cut-off" if depends else whatever),
         evidence,
     )
 
@@ -365,19 +370,34 @@ def _in(dtype: str) -> str:
 
 
 def _order(content: Cell, dtype: str, kind: str = "training") -> tuple[str, str, str]:
+    """Of medians: yes where the last order's is larger than the first's and none falls below the one before it."""
     orders, verdicts, parts = content["settings"]["orders"], [], []
     for label, methods in (("coarsest", _coarsest(content)), ("chosen", _auto), ("best", best)):
-        by_order = [ratio(losses(content, methods, kind=kind, order=n, dtype=dtype)) for n in orders]
+        found = [losses(content, methods, kind=kind, order=n, dtype=dtype) for n in orders]
+        by_order = [ratio(of_order) for of_order in found]
         listed = ", ".join(map(_number, by_order))
-        parts.append(f"{label} step, orders {', '.join(map(str, orders))}: median loss ratio FD/AD {listed}")
-        first, last = by_order[0], by_order[-1]
-        growth = 1.0 if first is None or last is None else last / first
-        verdicts.append(f"{label} step: {'yes' if growth > 1.01 else 'no' if growth < 0.99 else 'no difference'}")
+        counts = "/".join(str(len(of_order)) for of_order in found)
+        parts.append(
+            f"{label} step, orders {', '.join(map(str, orders))}: median loss ratio FD/AD {listed} ({counts} pairs)"
+        )
+        verdicts.append(f"{label} step: {_growth([r for r in by_order if r is not None])}")
     return (
         f"more so at higher order{', in long trainings' if kind == 'long' else _in(dtype)}",
         "; ".join(verdicts),
         "; ".join(parts),
     )
+
+
+def _growth(ratios: Sequence[float]) -> str:
+    """In a word, whether these grow, to a hundredth."""
+    if len(ratios) < 2:
+        return "not measured"
+    if ratios[-1] > 1.01 * ratios[0]:
+        falls = any(after < 0.99 * before for before, after in itertools.pairwise(ratios))
+        return "not at every order" if falls else "yes"
+    if ratios[-1] < 0.99 * ratios[0]:
+        return "no, less so"
+    return "no difference" if max(ratios) <= 1.01 * min(ratios) else "no"
 
 
 def _number(value: float | None) -> str:

@@ -154,14 +154,32 @@ def _rough(content: Record) -> str:
     ]
     if not rough:
         return "Take an activation with more continuous derivatives than the equation has."
-    exact = [min(c["methods"][JETS]["error"]) for c in rough]
-    best = [min(min(f["error"]) for name, f in c["methods"].items() if name != JETS) for c in rough]
-    wins = ", the one case here in which they win" if statistics.median(best) < statistics.median(exact) else ""
+    exact, best = zip(*map(_errors, rough), strict=True)
+    groups: dict[tuple[str, int, int], list[tuple[float, float]]] = {}
+    for c in content["cells"].values():
+        if c["kind"] == "features":
+            groups.setdefault((c["activation"], c["order"], c["dimension"]), []).append(_errors(c))
+    won: dict[str, list[int]] = {}
+    count = 0
+    for (name, n, _), of_group in groups.items():
+        of_exact, of_best = (statistics.median(errors) for errors in zip(*of_group, strict=True))
+        if of_best < 0.999 * of_exact:
+            count += 1
+            won.setdefault(name, []).append(n)
+    where = "; ".join(f"{name} at order {', '.join(map(str, sorted(set(of))))}" for name, of in won.items())
     return (
         "Take an activation with more continuous derivatives than the equation has: max(u, 0)³ in an equation of "
         f"order {order} has exact rows of zeros and so an error of {spread(exact)}; differences with the best of "
-        f"the tried steps, which look over its kinks, had {spread(best)}{wins}."
+        f"the tried steps, which look over its kinks, had {spread(best)}. With their best step and cut-off, which are "
+        f"known afterwards only, they had the lower median error in {count} of {len(groups)} groups of fits"
+        f"{f': {where}' if where else ''}."
     )
+
+
+def _errors(cell: Record) -> tuple[float, float]:
+    """The least error at any cut-off, of exact derivatives, and of differences with any step."""
+    of_method = {name: min(f["error"]) for name, f in cell["methods"].items()}
+    return of_method[JETS], min(error for name, error in of_method.items() if name != JETS)
 
 
 # --- the page ----------------------------------------------------------------------------------------
@@ -199,16 +217,17 @@ relative to σ_1. The published relative without a cut-off is Roy and Vetterli's
 
 A pair is one method of differences and the exact one on the same features or from the same start; counts are of pairs,
 over orders, dimensions, smooth enough activations, seeds and steps. *Confirmed* and *refuted* want nine tenths of
-them; figures within a thousandth of each other are called equal.
+them; figures within a thousandth of each other are called equal. *More so at higher order* looks at medians alone: it
+wants that of the highest order to be more than a hundredth larger than that of the lowest, and none to fall on the way.
 """
 
 _CAUSES = """\
 Two causes explain the table. *Rounding*: a quotient of order n carries noise of about eps/hⁿ, so singular values below
 it come out at its level: that is where those of the FD matrix are larger, and the more so the finer the step.
-*Truncation*: a coarse step damps what varies fast, so large singular values come out too small, and the matrix is exact
-for another equation. Between the two lies the chosen step. H(a) is ruled by the large values, so truncation lowers it,
-and the cut-off hardly matters; H/log N_a falls where noise is counted in N_a, so there the cut-off decides. In float32
-eps is 2⁻²³: there the two causes leave little room between them, and less at higher order.
+*Truncation*: a coarse step damps what varies fast, so most large singular values come out too small, and the matrix
+is exact for another equation. Between the two lies the chosen step. H(a) is ruled by the large values, so truncation
+lowers it, and the cut-off hardly matters; H/log N_a falls where noise is counted in N_a, so there the cut-off decides.
+In float32 eps is 2⁻²³: there the two causes leave little room between them, and less at higher order.
 
 ![singular values](ad_vs_fd-spectra.png)
 

@@ -7,6 +7,7 @@ is for whoever asks. Derivatives are exact, by jets, or by finite differences wi
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,7 @@ from ntaylor.networks import MLP
 from ntaylor.operators import Operator
 from ntaylor.plans import Sum
 
-__all__ = ["Rows", "flat", "residuals", "residuals_and_gradient", "residuals_and_jacobian"]
+__all__ = ["Rows", "checked", "flat", "residuals", "residuals_and_gradient", "residuals_and_jacobian"]
 
 Array = Any
 
@@ -35,7 +36,8 @@ class Rows:
     weight: a number > 0, or (batch,), that multiplies the rows.
     method, options: how L is applied, such as ``method="fd", options={"step": 1e-2, "accuracy": 2}``.
 
-    Raises TypeError for what is no operator, ValueError for points, values or weights of another shape.
+    Raises TypeError for what is no operator, ValueError for points, values or weights of another shape and for a weight
+    that is no number > 0. Values and weights take the dtype of the points.
     """
 
     operator: Operator
@@ -56,6 +58,8 @@ class Rows:
         values = self.values(points) if callable(self.values) else self.values
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "values", _one_a_row(values, points, "values"))
+        if isinstance(self.weight, numbers.Real) and not 0 < float(self.weight) < math.inf:
+            raise ValueError(f"the weight of Rows is a finite number > 0, or (batch,); got {self.weight!r}")
         object.__setattr__(self, "weight", _one_a_row(self.weight, points, "weight"))
 
     def by(self, method: str, **options: Any) -> Rows:
@@ -130,25 +134,35 @@ class Rows:
 
 def residuals(rows: Sequence[Rows], f: Callable[[Any], Any]) -> Array:
     """Those of all rows, one after another."""
-    parts = [r.residual(f) for r in rows]
+    parts = [r.residual(f) for r in checked(rows)]
     return array_namespace(*parts).concat(parts)
 
 
 def residuals_and_jacobian(rows: Sequence[Rows], net: MLP) -> tuple[Array, Array]:
     """r (rows,) and J (rows, P) of all rows, one after another."""
-    parts = [r.residual_and_jacobian(net) for r in rows]
+    parts = [r.residual_and_jacobian(net) for r in checked(rows)]
     xp = array_namespace(*(j for _, j in parts))
     return xp.concat([r for r, _ in parts]), xp.concat([j for _, j in parts])
 
 
 def residuals_and_gradient(rows: Sequence[Rows], net: MLP) -> tuple[Array, dict[str, Array]]:
     """r (rows,) of all rows, and the gradient of ½|r|² by every parameter, by name."""
-    parts = [r.residual_and_gradient(net) for r in rows]
+    parts = [r.residual_and_gradient(net) for r in checked(rows)]
     xp = array_namespace(*(r for r, _ in parts))
     total = parts[0][1]
     for _, gradient in parts[1:]:
         total = {name: total[name] + g for name, g in gradient.items()}
     return xp.concat([r for r, _ in parts]), total
+
+
+def checked(rows: Any) -> Sequence[Rows]:
+    """The rows of a system; TypeError for what is no list of them, or an empty one."""
+    if not isinstance(rows, (list, tuple)) or not rows or not all(isinstance(r, Rows) for r in rows):
+        raise TypeError(
+            "rows are a list of Rows(operator, points, values), interior and boundary, with at least one; got "
+            f"{describe(rows)}"
+        )
+    return rows
 
 
 def flat(value: Array) -> Array:
@@ -163,17 +177,19 @@ def flat(value: Array) -> Array:
 def _one_a_row(value: Any, points: Array, name: str) -> Array:
     xp = array_namespace(points)
     batch = points.shape[0]
-    if not is_array(value):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name} of Rows are a number or an array ({batch},); got {describe(value)}")
+    if isinstance(value, numbers.Real) and value is not True and value is not False:  # those of NumPy too
         return xp.full((batch,), float(value), dtype=points.dtype, device=device(points))
+    if not is_array(value):
+        raise TypeError(f"{name} of Rows are a number or an array ({batch},); got {describe(value)}")
     value = flat(value) if value.ndim == 2 else value
     if tuple(value.shape) not in ((), (batch,)):
         raise ValueError(
             f"{name} of Rows at {batch} points must have shape ({batch},), got {tuple(value.shape)}: one number a row"
         )
     array_namespace(points, value)
-    return xp.broadcast_to(value, (batch,))
+    if not xp.isdtype(value.dtype, ("real floating", "integral")):
+        raise TypeError(f"{name} of Rows are real numbers; got {describe(value)}")
+    return xp.astype(xp.broadcast_to(value, (batch,)), points.dtype, copy=False)
 
 
 def _gradients(net: MLP, x: Array) -> Array:

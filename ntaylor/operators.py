@@ -298,7 +298,7 @@ class Operator:
         if known is None and highest >= 0 and not any(t.laplacians for t in self.terms):
             known = highest + 1
         if known is None:
-            raise ValueError("the number of coordinates is not known: pass L.plan(dimension)")
+            raise ValueError("the number of coordinates is not known: pass it, as in L.plan(3) or L.stencil(3)")
         if highest >= known:
             raise ValueError(
                 f"the operator differentiates by coordinate {highest}, but the points have {known} "

@@ -20,6 +20,7 @@ the caller's back: weights of rows are the caller's, and the cut-off of the pseu
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ import numpy
 
 from ntaylor.activations import Activation
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.collocation import Rows, flat, residuals
+from ntaylor.collocation import Rows, checked, flat, residuals
 from ntaylor.layers import Dense
 from ntaylor.namespace import array_namespace, describe
 from ntaylor.networks import MLP
@@ -99,8 +100,11 @@ def create(
             raise TypeError(f"{name} must be an integer >= 1, such as 2; got {describe(value)}")
         if value < 1:
             raise ValueError(f"{name} must be an integer >= 1; got {value}")
-    for name, number in {"scale": scale, "bias_scale": scale if bias_scale is None else bias_scale}.items():
-        if not 0 < number < math.inf:
+    scales: dict[str, Any] = {"scale": scale, "bias_scale": scale if bias_scale is None else bias_scale}
+    for name, number in scales.items():
+        if isinstance(number, bool) or not isinstance(number, numbers.Real):
+            raise TypeError(f"{name} must be a finite number > 0; got {describe(number)}")
+        if not 0 < float(number) < math.inf:
             raise ValueError(f"{name} must be a finite number > 0; got {number!r}")
     weight, bias = _drawn(law, int(dimension), int(count), scale, scale if bias_scale is None else bias_scale, seed)
     # One way to make parameters of any library: that of networks.
@@ -116,12 +120,7 @@ def system(features: Features, rows: Sequence[Rows]) -> tuple[Array, Array]:
 
     A column is a feature with L applied; exact rows come from one push of all features at once.
     """
-    if isinstance(rows, Rows) or not rows or not all(isinstance(r, Rows) for r in rows):
-        raise TypeError(
-            "rows are a list of Rows(operator, points, values), interior and boundary, with at least one; got "
-            f"{describe(rows)}"
-        )
-    for r in rows:
+    for r in checked(rows):
         if int(r.points.shape[-1]) != features.dimension:
             raise ValueError(f"the features take {features.dimension} inputs, these points are {describe(r.points)}")
     matrices = [r.apply(features) for r in rows]
@@ -170,7 +169,7 @@ def solve(features: Features, rows: Sequence[Rows], *, cutoff: float = 1e-12) ->
 
     The pseudo-inverse comes from the singular value decomposition of A, never from AᵀA. The default cut-off is some
     thousand units of rounding in float64; for float32 pass one of about 1e-5. Raises TypeError and ValueError for rows
-    that do not fit, for a cut-off outside [0, 1), and for a matrix that is zero or not finite.
+    that do not fit, for a cut-off outside [0, 1), for a matrix that is zero and a system that is empty or not finite.
     """
     return solve_at(features, rows, [cutoff])[0]
 
@@ -188,6 +187,10 @@ def solve_at(features: Features, rows: Sequence[Rows], cutoffs: Sequence[float])
         raise TypeError(f"{xp.__name__} has no linear algebra here: use arrays of NumPy, CuPy, torch or JAX")
     if not bool(xp.all(xp.isfinite(matrix))):
         raise ValueError("the collocation matrix holds entries that are not finite: look at the points and the scale")
+    if not bool(xp.all(xp.isfinite(right))):
+        raise ValueError("the right-hand side holds entries that are not finite: look at the values and the weights")
+    if not int(matrix.shape[0]):
+        raise ValueError("the rows have no points: nothing is to be solved")
     u, s, vh = xp.linalg.svd(matrix, full_matrices=False)
     if not float(s[0]) > 0:
         raise ValueError(

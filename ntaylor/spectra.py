@@ -30,6 +30,7 @@ A cut-off is absolute unless ``relative=True``, which takes it times the largest
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +94,14 @@ def entropy(values: Array, cutoff: float = 0.0, *, relative: bool = False) -> Ar
     """
     values, xp = _checked(values)
     kept = _kept(values, xp, cutoff, relative)
-    # What is left out is 1 in the logarithm, so that neither the value nor a gradient meets log 0.
+    # What is left out, or 0 beside the largest, is 1 in the logarithm: neither value nor gradient meets log 0.
     sizes = xp.where(kept, values, xp.zeros_like(values))
+    # Relative to the largest, so that no sum overflows.
+    largest = xp.max(sizes, axis=-1, keepdims=True)
+    sizes = sizes / xp.where(largest > 0, largest, xp.ones_like(largest))
     total = xp.sum(sizes, axis=-1, keepdims=True)
     p = sizes / xp.where(total > 0, total, xp.ones_like(total))
-    return xp.sum(-p * xp.log(xp.where(kept, p, xp.ones_like(p))), axis=-1)
+    return xp.sum(-p * xp.log(xp.where(p > 0, p, xp.ones_like(p))), axis=-1)
 
 
 def truncated_entropy(values: Array, cutoff: float, *, relative: bool = False, normalised: bool = False) -> Array:
@@ -177,15 +181,16 @@ def _checked(values: Array) -> tuple[Array, Any]:
         )
     if not xp.isdtype(values.dtype, "real floating"):
         raise TypeError(f"singular values are real; got {describe(values)}: pass nt.spectra.singular_values(matrix)")
-    if any_true(~(values >= 0)):  # a NaN is neither
+    if any_true(~((values >= 0) & xp.isfinite(values))):  # a NaN is neither
         raise ValueError(
-            "singular values are numbers >= 0, some of these are negative or undefined: of a matrix pass "
-            "nt.spectra.singular_values(matrix), of a kernel's eigenvalues their roots"
+            "singular values are finite numbers >= 0, some of these are negative, infinite or undefined: of a matrix "
+            "pass nt.spectra.singular_values(matrix), of a kernel's eigenvalues their roots"
         )
     return values, xp
 
 
-def _kept(values: Array, xp: Any, cutoff: float, relative: bool) -> Array:
-    if isinstance(cutoff, bool) or not isinstance(cutoff, (int, float)) or not 0 <= cutoff < math.inf:
+def _kept(values: Array, xp: Any, cutoff: Any, relative: bool) -> Array:
+    if isinstance(cutoff, bool) or not isinstance(cutoff, numbers.Real) or not 0 <= float(cutoff) < math.inf:
         raise ValueError(f"the cut-off is a finite number >= 0, such as 1e-12 with relative=True; got {cutoff!r}")
+    cutoff = float(cutoff)  # a NumPy number would decide the dtype
     return values > (cutoff * xp.max(values, axis=-1, keepdims=True) if relative else cutoff)

@@ -61,7 +61,7 @@ def hashable(step: Any) -> Any:
                 "differentiated or traced"
             )
         step = step.tolist()
-    return tuple(step) if isinstance(step, list) else step
+    return tuple(map(hashable, step)) if isinstance(step, (list, tuple)) else step
 
 
 class _Key(NamedTuple):

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from ntaylor import ad_vs_fd, cli, random_features
-from ntaylor.ad_vs_fd_findings import Count, findings, fit_rows, method_name, pairs, smooth_enough, training_rows
+from ntaylor.ad_vs_fd_findings import (
+    Count,
+    _growth,
+    findings,
+    fit_rows,
+    losses,
+    method_name,
+    pairs,
+    smooth_enough,
+    training_rows,
+)
 from ntaylor.ad_vs_fd_page import advice, draw, page
 from ntaylor.collocation import Rows
 from ntaylor.study_records import load_record, save_record
@@ -268,6 +278,83 @@ def test_a_finding_that_holds_at_one_cut_off_alone_says_so(record):
     assert verdict == "confirmed; how often, depends on the cut-off"
 
 
+def test_never_is_said_of_those_cut_offs_alone_at_which_it_was_never(record):
+    def change(kind, methods):
+        if kind == "features":
+            for name, f in methods.items():
+                f["entropy"] = [1.0] * len(f["entropy"])
+                if name == "fd auto":
+                    f["entropy"] = [0.5] * (len(f["entropy"]) - 1) + [0.5 if f["rank_of_cell"] else 2.0]
+
+    content = json.loads(json.dumps(record))
+    for i, cell in enumerate(c for c in content["cells"].values() if c["kind"] == "features"):
+        for f in cell["methods"].values():
+            f["rank_of_cell"] = i
+    verdict = verdicts(altered(content, change))["AD's truncated entropy H(a) is larger"]
+    assert verdict == "never the opposite, but often equal, at all cut-offs but 0.0001 σ_1"
+
+
+@pytest.mark.parametrize(
+    ("at_order", "verdict"),
+    [
+        ({2: 1.0, 4: 2.0}, "yes"),
+        ({2: 2.0, 4: 1.0}, "no, less so"),
+        ({2: 1.0, 4: 1.0}, "no difference"),
+    ],
+)
+def test_more_so_at_higher_order_compares_medians_and_says_of_how_many(record, at_order, verdict):
+    content = json.loads(json.dumps(record))
+    for cell in content["cells"].values():
+        if cell["kind"] == "long":
+            for name, f in cell["methods"].items():
+                f["curve"]["exact_loss"][-1] = 1.0 if name == "jets" else at_order[cell["order"]]
+    (found,) = [f for f in findings(content) if f[0] == "more so at higher order, in long trainings"]
+    assert found[1] == "; ".join(f"{step} step: {verdict}" for step in ("coarsest", "chosen", "best"))
+    assert found[2].count("(1/1 pairs)") == 3
+
+
+def test_growth_that_is_not_at_every_order_says_so():
+    assert [_growth(r) for r in ([1, 3, 2], [1, 0.5, 1], [1, 1.005, 1], [2])] == [
+        "not at every order",
+        "no",
+        "no difference",
+        "not measured",
+    ]
+
+
+def test_exact_derivatives_that_diverge_have_lost(record):
+    def diverge(*which):
+        def change(kind, methods):
+            if kind != "features":
+                for name, f in methods.items():
+                    f["diverged_at"] = 3 if (name == "jets") in which else None
+
+        return altered(record, change)
+
+    every = len(losses(record))
+    assert losses(diverge(True))
+    assert all(math.isinf(exact) for _, exact in losses(diverge(True)))
+    assert all(math.isinf(other) for other, _ in losses(diverge(False)))
+    assert len(losses(diverge(False))) == every
+    assert losses(diverge(True, False)) == []
+    assert "refuted" in verdicts(diverge(True))["AD trains faster, by Adam"]
+    assert verdicts(diverge(False))["AD trains faster, by gradient descent"].startswith("coarsest step: confirmed")
+
+
+def test_where_differences_win_is_counted(record):
+    def change(kind, methods):
+        if kind == "features":
+            for name, f in methods.items():
+                f["error"] = [1.0 if name == "jets" else 2.0] * len(f["error"])
+
+    assert "in 0 of 5 groups of fits." in advice(altered(record, change))[-1]
+    content = altered(record, change)
+    for cell in content["cells"].values():
+        if (cell["kind"], cell["activation"], cell["order"]) == ("features", "tanh", 4):
+            cell["methods"]["fd auto"]["error"][0] = 0.5
+    assert "in 1 of 5 groups of fits: tanh at order 4." in advice(content)[-1]
+
+
 def test_pairs_leave_rough_activations_out(record):
     found = pairs(record, "features")
     assert all(smooth_enough(c["activation"], c["order"]) for _, _, c in found)
@@ -282,6 +369,13 @@ def test_tables_have_a_cell_a_head_and_mark_what_is_rough(record):
     assert {row[2] for row in rows} == {"tanh", "relu3", "relu3 *", "relu5"}
     assert all(len(row) == len(TRAINING_HEAD) for row in training_rows(record))
     assert len(fit_rows(record, short=True)) < len(rows)
+
+
+def test_relu_is_the_first_of_its_powers():
+    assert not smooth_enough("relu", 2)
+    assert not smooth_enough("relu1", 2)
+    assert smooth_enough("relu3", 2)
+    assert smooth_enough("selu", 2)
 
 
 def test_steps_are_named_as_powers_of_two():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import itertools
+import math
 
 import mpmath
 import numpy as np
@@ -156,7 +157,27 @@ def test_an_activation_that_is_too_rough_has_a_matrix_of_zeros():
         (lambda: random_features.create(1, 3, law=lambda rng: rng), TypeError, r"\(w, b\)"),
         (lambda: random_features.create(1, 3, law=lambda _: (np.ones((3, 1)), np.ones(3))), ValueError, "shape"),
         (lambda: random_features.create(1, 3, scale=0.0), ValueError, "scale"),
+        (lambda: random_features.create(1, 3, scale="1"), TypeError, "scale must be a finite number"),
         (lambda: random_features.create(1, 3, "tahn"), ValueError, "did you mean"),
+        (lambda: Rows(D(0), np.ones((2, 1)), weight=0), ValueError, "weight of Rows is a finite number > 0"),
+        (lambda: Rows(D(0), np.ones((2, 1)), weight=math.nan), ValueError, "weight of Rows is a finite number > 0"),
+        (lambda: Rows(D(0), np.ones((2, 1)), np.ones(2) * 1j), TypeError, "real numbers"),
+        (lambda: training_kernels.residuals([], np.sin), TypeError, "list of Rows"),
+        (
+            lambda: training_kernels.residuals_and_jacobian(Rows(D(0), np.ones((2, 1))), nt.MLP.create([1, 2, 1])),
+            TypeError,
+            "list of Rows",
+        ),
+        (
+            lambda: random_features.solve(random_features.create(1, 3), [Rows(D(0), np.ones((2, 1)), math.nan)]),
+            ValueError,
+            "right-hand side",
+        ),
+        (
+            lambda: random_features.solve(random_features.create(1, 3), [Rows(D(0), np.ones((0, 1)))]),
+            ValueError,
+            "no points",
+        ),
         (lambda: Rows(3, np.ones((2, 1))), TypeError, "operator"),
         (lambda: Rows(D(0), np.ones(2)), ValueError, "reshape"),
         (lambda: Rows(D(0), np.ones((2, 1)), np.ones(3)), ValueError, "one number a row"),
@@ -311,6 +332,15 @@ def test_kernels_over_training_are_those_of_the_networks_on_the_way():
     assert [i for i, _ in seen] == [0, 1]
     with pytest.raises(ValueError, match="no networks"):
         training_kernels.over_training(rows, [])
+
+
+def test_values_and_weights_take_the_dtype_of_the_points(xp):
+    points = xp.array(np.linspace(-1, 1, 3)[:, None], np.float32)
+    for values in (np.float64(2.0), 2, xp.array(np.full(3, 2.0)), xp.array(np.full(3, 2), np.int64)):
+        rows = Rows(D(0), points, values, weight=np.int64(3))
+        found = rows.residual(lambda x: x[:, 0])
+        assert found.dtype == points.dtype
+        np.testing.assert_allclose(xp.numpy(found), -3.0)
 
 
 def test_what_is_no_network_or_no_jacobian_is_told():

@@ -67,6 +67,24 @@ def test_entropy_lies_between_0_and_log_n_and_does_not_see_the_scale(values, fac
     assert h == pytest.approx(shannon(values), abs=1e-9)
 
 
+def test_no_sum_overflows_and_none_underflows():
+    for size in (1e308, 5e-324):
+        assert float(spectra.entropy(np.asarray([size, size]))) == pytest.approx(math.log(2), rel=1e-15)
+
+
+def test_a_value_that_is_nothing_beside_the_largest_adds_nothing():
+    s = np.asarray([2.0, 1.0, 1e-320])
+    assert float(spectra.entropy(s)) == float(spectra.entropy(s[:2]))
+    assert float(spectra.entropy(np.asarray([1.0, 5e-324]) * np.asarray([4.0, 1.0]))) == 0.0
+
+
+def test_a_cut_off_may_be_a_number_of_numpy():
+    s = np.asarray([1.0, 0.1], dtype=np.float32)
+    for cutoff in (np.float32(0.5), np.float64(0.5), np.int64(0)):
+        found = spectra.effective_number(s, cutoff, relative=True)
+        assert (float(found), found.dtype) == (1 + (cutoff == 0), np.float32)
+
+
 def test_nothing_kept_is_no_entropy_and_no_number():
     for s in (np.zeros(3), np.asarray([1e-9, 0.0])):
         assert float(spectra.effective_number(s, 1e-6)) == 0
@@ -109,6 +127,8 @@ def test_the_gradient_of_the_entropy_is_that_of_its_formula():
         (lambda: spectra.entropy(np.asarray(1.0)), ValueError, r"\(…, K\)"),
         (lambda: spectra.entropy(np.asarray([1.0, -1.0])), ValueError, "numbers >= 0"),
         (lambda: spectra.entropy(np.asarray([1.0, np.nan])), ValueError, "undefined"),
+        (lambda: spectra.entropy(np.asarray([1.0, np.inf])), ValueError, "infinite"),
+        (lambda: spectra.effective_number(np.asarray([1.0]), "1e-3"), ValueError, "cut-off"),
         (lambda: spectra.entropy(np.asarray([1, 2])), TypeError, "floating"),
         (lambda: spectra.entropy(np.asarray([1.0 + 0j])), TypeError, "real"),
         (lambda: spectra.effective_number(np.asarray([1.0]), -1.0), ValueError, "cut-off"),
