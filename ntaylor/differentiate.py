@@ -218,6 +218,11 @@ def _check_library(f: Callable[[Any], Any], x: Array, error: TypeError) -> None:
     try:
         value = f(array_namespace(x).asarray(x, copy=True))  # which f may write into
     except Exception:  # f does not take x at all: its own words say why
+        if adapter_for(f) is not adapter_for() and adapter_for(f) is not adapter_for(x):
+            raise TypeError(
+                f"arrays of different libraries were mixed: f, a {type(f).__name__}, is another library's than x, a "
+                f"{describe(x)}. Convert x to the library of f"
+            ) from error
         error.add_note(f"f was called with a jet of x, a {describe(x)}; is f written for arrays of another library?")
         return
     if is_array(value) and array_namespace(value).__name__ != array_namespace(x).__name__:

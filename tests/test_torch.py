@@ -252,6 +252,17 @@ def test_libraries_may_not_be_mixed():
         nt.derivatives(torch.sin, X, 2, np.ones((5, 1)))
 
 
+def test_a_module_at_points_of_numpy_says_what_is_mixed():
+    class Own(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.linear(x, torch.ones(1, 2))
+
+    plain = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    for f in (plain, Own()):
+        with pytest.raises(TypeError, match=f"f, a {type(f).__name__}, is another library's than x, a numpy array"):
+            nt.laplacian(f, np.ones((3, 2)))
+
+
 def test_devices_may_not_be_mixed():
     net = nt.MLP.create([1, 3, 1], xp=torch, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"x is on meta; net.parameters\['0.weight'\] is on cpu"):
