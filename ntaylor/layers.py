@@ -200,6 +200,11 @@ class Dense(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Dense,)
 
+    @property
+    def dense(self) -> Dense:
+        """Itself: what stores the same otherwise gives one of these."""
+        return self
+
     def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         weight, bias = self.parameters["weight"], self.parameters.get("bias")
         xp = unwrapped_namespace([*arrays_in(u), weight])

@@ -137,17 +137,19 @@ def jet_along(f: Callable[..., Any], x: Array, directions: Directions, family: F
     return _restored(rest.push([value, Bundle(directions.product(x, weight), family)], order)[0], order)
 
 
-def _head(f: Any, x: Array) -> tuple[list[Scale], Dense, Chain] | None:
-    """A network as the ranges of its inputs, its first dense layer, and the layers after; None of all else."""
-    if not is_network(f) or x.ndim < 2:
+def _head(f: Any, x: Array) -> tuple[Any, list[Scale], Dense, Chain] | None:
+    """A network, as the ranges of its inputs, its first dense layer, and the layers after; None of all else."""
+    if not is_network(f):
+        of_library = adapter_for(x).network
+        f = None if of_library is None else of_library(f, x)
+    if f is None or x.ndim < 2:
         return None
     layers = list(f.layers)
     scales = []
     while layers and isinstance(layers[0], Scale):
         scales.append(layers.pop(0))
-    if not layers or not isinstance(layers[0], Dense):
-        return None
-    return scales, layers[0], Chain(layers[1:])
+    dense = getattr(layers[0], "dense", None) if layers else None
+    return None if dense is None else (f, scales, dense, Chain(layers[1:]))
 
 
 def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
@@ -158,10 +160,10 @@ def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
     head = _head(f, x)
     if head is None:
         return None
-    scales, first, rest = head
+    network, scales, first, rest = head
     weight = first.parameters["weight"]
-    inner = f.point(x)
-    named = {f"net.parameters[{name!r}]": p for name, p in f.parameters.items()}
+    inner = network.point(x)
+    named = {f"net.parameters[{name!r}]": p for name, p in network.parameters.items()}
     check_same_kind(x=x, **dict(list(named.items())[:1]))
     check_same_dtype(x=x, **named)
     for scale in scales:
@@ -184,7 +186,7 @@ def _restored(coefficients: Sequence[Any], order: int) -> Jet:
 def width_of_compression(f: Any, x: Array) -> int | None:
     """How many directions are enough for a second-order operator of f at x; None where nothing is known of f."""
     head = _head(getattr(f, "compresses", f), x)
-    return None if head is None else int(head[1].parameters["weight"].shape[-1])
+    return None if head is None else int(head[2].parameters["weight"].shape[-1])
 
 
 def quadratic(

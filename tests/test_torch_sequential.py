@@ -159,3 +159,25 @@ def test_what_a_call_put_in_is_not_kept():
     del weight, put_in
     gc.collect()
     assert seen() is None
+
+
+def test_directions_of_many_inputs_are_compressed_behind_the_first_layer():
+    """Whatever the number of inputs, no more directions than that layer has outputs; the same numbers and gradients."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(40, 6), nn.Tanh(), nn.Linear(6, 5), nn.SiLU(), nn.Linear(5, 1)).double()
+    x = torch.rand(4, 40, dtype=torch.float64)
+    found = {}
+    for method in ("compressed", "plain"):
+        value = nt.laplacian(model, x, method=method)
+        found[method] = [value, *torch.autograd.grad((value**2).sum(), list(model.parameters()), allow_unused=True)]
+    point = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(point).sum(), point, create_graph=True)
+    nested = sum(torch.autograd.grad(slope[:, i].sum(), point, retain_graph=True)[0][:, i] for i in range(40))
+    torch.testing.assert_close(found["compressed"][0][:, 0], nested, rtol=1e-12, atol=1e-13)
+    for a, b in zip(found["compressed"], found["plain"], strict=True):
+        if b is None:
+            assert a is None or not a.any()
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
+    held = nt.operators.HardConstraint(model, lambda x: 1 - torch.sum(x * x, dim=-1, keepdim=True))
+    torch.testing.assert_close(nt.laplacian(held, x), nt.laplacian(held, x, method="plain"), rtol=1e-11, atol=1e-12)

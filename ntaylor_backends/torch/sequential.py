@@ -34,9 +34,13 @@ class Linear(Layer):
     def structure(self) -> tuple[Any, ...]:
         return (Linear,)
 
+    @property
+    def dense(self) -> Dense:
+        """The same as the core's layer."""
+        return Dense(self.parameters["weight"].T, self.parameters.get("bias"))
+
     def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
-        weight, bias = self.parameters["weight"], self.parameters.get("bias")
-        v, pullback = Dense(weight.T, bias).push(u, order)
+        v, pullback = self.dense.push(u, order)
 
         def transposed(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             of_u, gradients = pullback(cotangent, per_sample)
