@@ -511,7 +511,7 @@ F = Wave(3)
         (lambda: partial((1, -1)), ValueError, "order in alpha"),
         (lambda: laplacian(0), ValueError, "dimension must be at least 1"),
         (lambda: laplacian(2) + laplacian(3), ValueError, "2 and 3 coordinates"),
-        (lambda: laplacian().plan(), ValueError, r"pass L.plan\(dimension\)"),
+        (lambda: laplacian().plan(), ValueError, r"pass it, as in L.plan\(3\) or L.stencil\(3\)"),
         (lambda: laplacian() @ (F * D(0)), ValueError, r"laplacian\(dimension\)"),
         (lambda: D(0) @ weighted_laplacian(lambda x: x), ValueError, r"sum of c_ij \* D\(i, j\)"),
         (lambda: weighted_laplacian(np.ones((2, 3))), ValueError, r"square matrix.*\(2, 3\)"),
