@@ -51,7 +51,7 @@ def parameters_of(equation: Any) -> tuple[tuple[str, ...], set[str], set[str], b
     any_name = False
     for p in parameters:
         if p.kind is p.VAR_POSITIONAL:
-            raise TypeError(f"an equation names its fields and inputs; got *{p.name}")
+            raise TypeError(f"got *{p.name}: name its fields, its inputs and its coefficients one by one")
         if p.kind is p.VAR_KEYWORD:
             any_name = True
         elif p.kind is p.KEYWORD_ONLY:

@@ -7,7 +7,7 @@ network that is differentiated at them.
 
 from __future__ import annotations
 
-import inspect
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ntaylor.equation_signatures import parameters_of
+from ntaylor.fields import residual
 from ntaylor.namespace import describe, is_number, near_names
 from ntaylor.sampling import unit_points
 
@@ -107,27 +109,20 @@ class _Signature:
 
 
 def _read(f: Callable[..., Any], dimension: int, what: str) -> _Signature:
-    P = inspect.Parameter
     try:
-        parameters = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{what}: the names of its arguments cannot be read ({error}): pass a Python function"
-        ) from None
-    if any(p.kind in (P.VAR_POSITIONAL, P.VAR_KEYWORD) for p in parameters):
-        raise TypeError(f"{what} takes *args or **kwargs: name its fields, its inputs and its coefficients one by one")
-    positional = [p.name for p in parameters if p.kind is not P.KEYWORD_ONLY]
-    keywords = [p for p in parameters if p.kind is P.KEYWORD_ONLY]
+        positional, optional, needed, any_name = parameters_of(f)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from None
+    if any_name:
+        raise TypeError(f"{what} takes **keywords: name its fields, its inputs and its coefficients one by one")
     if len(positional) <= dimension:
         raise ValueError(
             f"{what} takes ({', '.join(positional)}); with {dimension} inputs it needs at least one field before them, "
             "such as u"
         )
     cut = len(positional) - dimension
-    return _Signature(
-        tuple(positional[:cut]), tuple(positional[cut:]), tuple(p.name for p in keywords),
-        tuple(p.name for p in keywords if p.default is P.empty),
-    )  # fmt: skip
+    known = tuple(sorted(optional | needed))
+    return _Signature(positional[:cut], positional[cut:], known, tuple(sorted(needed)))
 
 
 @dataclass(frozen=True)
@@ -199,7 +194,7 @@ class Problem:
         """The names of the network's outputs."""
         return self._read(self.equation, "the equation").fields
 
-    @property
+    @functools.cached_property
     def labels(self) -> tuple[str, ...]:
         """A name for every condition, no two alike."""
         taken: list[str] = []
@@ -216,6 +211,14 @@ class Problem:
             if term == label or (term.startswith(f"{label}[") and term.endswith("]")):
                 return condition.weight
         return 1.0
+
+    @functools.cached_property
+    def _known(self) -> dict[str, tuple[str, ...]]:
+        """The coefficients that the equation and each condition take, by the name of its term."""
+        terms = {EQUATION: self.equation} | {
+            label: condition.residual for label, condition in zip(self.labels, self.conditions, strict=True)
+        }
+        return {name: self._read(f, name).known for name, f in terms.items()}
 
     def _read(self, f: Callable[..., Any], what: str) -> _Signature:
         return _read(f, len(self.domain), what)
@@ -338,15 +341,12 @@ class Problem:
         the start values unless given. A system's residuals are ``"equation[0]"``, ``"equation[1]"``, …; with
         ``sobolev`` the equation's are ``fields.Sobolev``. A name that ``arrays`` lacks is left out.
         """
-        from ntaylor.fields import residual
-
         given = dict(self.unknowns) if unknowns is None else dict(unknowns)
         solves = self.function(network)
         found: dict[str, Any] = {}
 
         def add(name: str, f: Callable[..., Any], extra: Mapping[str, Any], order: int) -> None:
-            known = self._read(f, name).known
-            keywords = {k: v for k, v in {**given, **extra}.items() if k in known}
+            keywords = {k: v for k, v in {**given, **extra}.items() if k in self._known[name]}
             result = residual(f, solves, arrays[name], sobolev=order, **keywords)
             if isinstance(result, tuple):
                 found.update({f"{name}[{i}]": part for i, part in enumerate(result)})

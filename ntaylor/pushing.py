@@ -102,13 +102,17 @@ def takes_fans(f: Any, x: Array) -> bool:
     return _network(getattr(f, "compresses", f), x) is not None
 
 
+def _as_network(f: Any, x: Array) -> Any:
+    """f, if it is a network, or the one that x's library knows it to be; None of all else."""
+    if is_network(f):
+        return f
+    of_library = adapter_for(x).network
+    return None if of_library is None else of_library(f, x)
+
+
 def _network(f: Any, x: Array) -> Any:
     """The network of this library's layers that f is, of arrays or variables; None of all else."""
-    if is_network(f):
-        network = f
-    else:
-        of_library = adapter_for(x).network
-        network = None if of_library is None else of_library(f, x)
+    network = _as_network(f, x)
     if network is None or not network.is_ours:
         return None
     arrays = (x, *network.leaves)
@@ -139,17 +143,15 @@ def jet_along(f: Callable[..., Any], x: Array, directions: Directions, family: F
 
 def _head(f: Any, x: Array) -> tuple[Any, list[Scale], Dense, Chain] | None:
     """A network, as the ranges of its inputs, its first dense layer, and the layers after; None of all else."""
-    if not is_network(f):
-        of_library = adapter_for(x).network
-        f = None if of_library is None else of_library(f, x)
-    if f is None or x.ndim < 2:
+    network = _as_network(f, x)
+    if network is None or x.ndim < 2:
         return None
-    layers = list(f.layers)
+    layers = list(network.layers)
     scales = []
     while layers and isinstance(layers[0], Scale):
         scales.append(layers.pop(0))
     dense = getattr(layers[0], "dense", None) if layers else None
-    return None if dense is None else (f, scales, dense, Chain(layers[1:]))
+    return None if dense is None else (network, scales, dense, Chain(layers[1:]))
 
 
 def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:

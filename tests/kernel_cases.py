@@ -22,6 +22,19 @@ ACTIVATIONS = {name: activations.get(name) for name in BUILT_IN} | {
     ]
 }
 
+OPTIONS = [
+    {},
+    {"activation": "gelu"},
+    {"activation": "snake"},
+    {"activation": "square"},
+    {"gated": True},
+    {"residual": True, "bias": False},
+    {"odd": True},
+    {"fourier": (3, 1.0), "output_range": (-2.0, 3.0)},
+    {"periods": (2.0, None), "input_range": (-1.0, 3.0)},
+]
+"""Of ``nt.MLP.create``: networks with every kind of layer."""
+
 SHAPES = {
     "a batch": [(7, 5)] * 4,
     "one number": [()] * 4,

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from kernel_cases import OPTIONS
 
 import ntaylor as nt
 from ntaylor import pushing
@@ -29,17 +30,6 @@ FANS = {
     "everything": Fan((3, 1, 3, 2), (None, None, (0, -2.0), None)),
     "two sums": Fan((4, 2, 4, 2), ((2, 0.5), None, None, (1, 3.0))),
 }
-OPTIONS = [
-    {},
-    {"activation": "gelu"},
-    {"activation": "snake"},
-    {"activation": "square"},
-    {"gated": True},
-    {"residual": True, "bias": False},
-    {"odd": True},
-    {"fourier": (3, 1.0), "output_range": (-2.0, 3.0)},
-    {"periods": (2.0, None), "input_range": (-1.0, 3.0)},
-]
 
 
 def close(got, expected, tolerance=1e-12):

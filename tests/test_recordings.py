@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from kernel_cases import OPTIONS
 
 import ntaylor as nt
 from ntaylor.blocks import Block, arrays_in
@@ -15,17 +16,6 @@ from ntaylor_backends import recordings, shares
 from ntaylor_backends.numpy.recorder import NumpyRecorder
 
 RNG = np.random.default_rng(3)
-OPTIONS = [
-    {},
-    {"activation": "gelu"},
-    {"activation": "snake"},
-    {"activation": "square"},
-    {"gated": True},
-    {"residual": True, "bias": False},
-    {"odd": True},
-    {"fourier": (3, 1.0), "output_range": (-2.0, 3.0)},
-    {"periods": (2.0, None), "input_range": (-1.0, 3.0)},
-]
 
 
 @pytest.fixture(autouse=True)
