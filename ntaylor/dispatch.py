@@ -295,10 +295,12 @@ def _find(kind: type) -> str:
 
 def adapter_for(*arrays: Any) -> Adapter:
     """The adapter with the highest priority among those of the given arrays (``None`` is passed over)."""
-    best = _CORE
+    best, last = _CORE, None
     for array in arrays:
         kind: type = type(array)
-        adapter = _adapter_of_type(kind)
+        if kind is last:  # as a network's parameters are, one after the other
+            continue
+        adapter, last = _adapter_of_type(kind), kind
         if best is _CORE or adapter.priority > best.priority:
             best = adapter
     return best

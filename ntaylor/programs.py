@@ -103,18 +103,12 @@ class Program:
         The outputs of the head are further inputs of the tail, each named by its expression, so that equal names in
         two programs mean equal values. Arithmetic vectorises where calls of functions do not.
         """
-        in_head: set[int] = set()
-        for at in reversed(range(len(self.values))):
-            value = self.values[at]
-            if isinstance(value, Operation) and (value.name in TRANSCENDENTAL or at in in_head):
-                in_head.update((at, *(a for a in value.arguments if isinstance(a, int))))
+        in_head, handed = self._in_head, {at: name for name, at in self.handed.items()}
         recording = _Recording()
         scalars: list[Scalar] = []
-        handed: dict[int, str] = {}
         for at, value in enumerate(self.values):
             crosses = at in in_head and isinstance(value, Operation)
-            if crosses and (at in self.outputs or self._read_outside(at, in_head)):
-                handed[at] = self._expression(at)
+            if at in handed:
                 scalars.append(recording.place(Input(handed[at])))
             elif crosses:
                 scalars.append(recording.place(Input(f"unread {at}")))
@@ -130,6 +124,24 @@ class Program:
     def halves(self) -> tuple[Program, Program]:
         """:meth:`split`, done once."""
         return self.split()
+
+    @cached_property
+    def handed(self) -> dict[str, int]:
+        """By its expression the place of every value that goes from the head to the tail."""
+        return {
+            self._expression(at): at
+            for at in sorted(self._in_head)
+            if isinstance(self.values[at], Operation) and (at in self.outputs or self._read_outside(at, self._in_head))
+        }
+
+    @cached_property
+    def _in_head(self) -> set[int]:
+        found: set[int] = set()
+        for at in reversed(range(len(self.values))):
+            value = self.values[at]
+            if isinstance(value, Operation) and (value.name in TRANSCENDENTAL or at in found):
+                found.update((at, *(a for a in value.arguments if isinstance(a, int))))
+        return found
 
     def _read_outside(self, at: int, inside: set[int]) -> bool:
         return any(

@@ -122,6 +122,8 @@ NUMBA = Dialect(
     | {
         "abs": "abs({0})",
         "erf": "math.erf({0})",
+        "exp": "exp({0})",
+        "tanh": "tanh({0})",
         "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
         "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
         "ndtr": _NDTR.format(half="real(0.5)", erfc="math.erfc", scale="real(-0.7071067811865476)"),
@@ -134,7 +136,7 @@ NUMBA = Dialect(
     },
     number="real({0})",
 )
-"""Python for Numba's compiler, where ``real`` is NumPy's type of a number."""
+"""Python for Numba's compiler, where ``real`` is NumPy's type of a number; exp and tanh are the kernel's own."""
 
 TRITON = Dialect(
     {name: f"libdevice.{name}({{0}})" for name in _SAME_NAME}

@@ -65,8 +65,10 @@ class Recorder:
         """What the code gives as arrays of the network's library."""
         return arrays
 
-    def written(self, name: str, args: Sequence[Any], options: dict[str, Any], texts: Sequence[str]) -> str | None:
-        """A shorter way to write a call, its arguments' ``texts`` given; None for a call of the function."""
+    def written(
+        self, tape: Tape, name: str, value: Array, args: Sequence[Any], options: dict[str, Any], texts: Sequence[str]
+    ) -> str | None:
+        """A better way to write the call that made ``value``, its arguments' ``texts`` given; None for none."""
         return None
 
     def activate(self, tape: Tape, activation: Activation, u: Coefficients, order: Order, parameters: Any) -> Any:
@@ -116,19 +118,23 @@ class Tape:
         """A call of the library's function ``name`` (the standard's)."""
         reads: list[str] = []
         texts = [self._text(a, reads) for a in args]
+        if name == "getitem":
+            return self.note(value, f"{texts[0]}[{texts[1]}]", reads)
+        text = self.recorder.written(self, name, value, args, options, texts)
+        if text is not None:
+            return self.note(value, text, reads)
         if name in _INFIX and len(texts) == 2 and not options:
             return self.note(value, f"{texts[0]} {_INFIX[name]} {texts[1]}", reads)
         if name == "negative":
             return self.note(value, f"-{texts[0]}", reads)
-        if name == "getitem":
-            return self.note(value, f"{texts[0]}[{texts[1]}]", reads)
-        text = self.recorder.written(name, args, options, texts)
-        if text is not None:
-            return self.note(value, text, reads)
+        texts += [f"{key}={self._text(option, reads)}" for key, option in options.items()]
+        return self.note(value, f"{self.function(name)}({', '.join(texts)})", reads)
+
+    def function(self, name: str) -> str:
+        """What the library's function ``name`` is called in the code."""
         if name not in self._functions:
             self._functions[name] = self.bound(_function(self.recorder.namespace, name), f"{name.replace('.', '_')}_")
-        texts += [f"{key}={self._text(option, reads)}" for key, option in options.items()]
-        return self.note(value, f"{self._functions[name]}({', '.join(texts)})", reads)
+        return self._functions[name]
 
     def _text(self, value: Any, reads: list[str]) -> str:
         if isinstance(value, Recorded):

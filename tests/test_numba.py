@@ -34,8 +34,8 @@ def _everything_by_kernels(monkeypatch, tmp_path):
 def counted(monkeypatch):
     """The programs that were run, or made part of recorded code."""
     seen = []
-    first = numba_kernels.functions_first
-    monkeypatch.setattr(numba_kernels, "functions_first", lambda *args: (seen.append(args[0]), first(*args))[1])
+    run = numba_kernels.run
+    monkeypatch.setattr(numba_kernels, "run", lambda *args, **options: (seen.append(args[0]), run(*args, **options))[1])
     recordings._entries.clear()
     return seen
 

@@ -1,17 +1,20 @@
 """Programs as loops that Numba compiles, kept on disk for the next process.
 
-A program is split: its transcendental functions are NumPy's own, which are vectorised, on whole arrays; the
-arithmetic is one loop in which every intermediate result is a register.
+A program is one loop in which every intermediate result is a register. Transcendental functions other than those of
+``loop_functions`` would keep it from being vectorised: such a program is split, and its functions are NumPy's own, on
+whole arrays.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,14 @@ import numba
 import numpy as np
 
 from ntaylor.array_object import unwrapped_namespace
-from ntaylor.programs import Program, evaluate
+from ntaylor.programs import TRANSCENDENTAL, Program, evaluate
 from ntaylor.storage import write_atomic
 from ntaylor_backends.kernels import Inputs, layout, shapes_of, singly
+from ntaylor_backends.numpy import buffers, loop_functions
 from ntaylor_backends.printing import NUMBA, output, place, statements
 from ntaylor_backends.threads import pool
 
-__all__ = ["functions_first", "may_compile", "prepared", "run", "source"]
+__all__ = ["may_compile", "prepared", "run", "source"]
 
 Array = Any
 
@@ -36,22 +40,50 @@ def may_compile() -> bool:
     return not numba.config.DISABLE_JIT
 
 
-def run(program: Program, inputs: Inputs, shape: tuple[int, ...], threads: int = 1) -> Array:
-    """The outputs as one new array; what the functions gave stays in ``inputs`` for the adjoint."""
-    tail = functions_first(program, inputs)
-    used, call = prepared(tail, shapes_of(inputs), shape, next(iter(inputs.values())).dtype, threads)
-    return call(*(inputs[names] for names in used))
+def run(
+    program: Program,
+    inputs: Inputs,
+    shape: tuple[int, ...],
+    threads: int = 1,
+    dtype: Any = None,
+    call: Callable[[Callable[..., Array], Sequence[Array]], Array] = lambda kernel, arrays: kernel(*arrays),
+) -> Array:
+    """The outputs as one new array; what the functions gave stays in ``inputs`` for the adjoint.
 
-
-def functions_first(program: Program, inputs: Inputs) -> Program:
-    """Have the values of the program's functions in ``inputs``; what is left to compute."""
+    Arrays of another library than NumPy need NumPy's ``dtype``, and a ``call`` of a function of NumPy's arrays.
+    """
     head, tail = program.halves
     names = head.names_of_outputs
+    of_functions: tuple[tuple[str, int], ...] = ()
+    kind = np.dtype(dtype or next(iter(inputs.values())).dtype)
     if any((name,) not in inputs for name in names):
-        named = dict(singly({key: a for key, a in inputs.items() if not set(key).isdisjoint(head.inputs)}))
-        found = evaluate(head, unwrapped_namespace(inputs.values()), named)
-        inputs.update(((name,), a) for name, a in zip(names, found, strict=True))
-    return tail
+        given = {key: a for key, a in inputs.items() if not set(key).isdisjoint(head.inputs)}
+        # Functions of what all directions share are not computed anew for each.
+        if kind == np.float64 and _in_loop(head) and all(of == shape for _, of in shapes_of(given)):
+            tail, of_functions = _with_functions(program)
+        else:
+            found = evaluate(head, unwrapped_namespace(inputs.values()), dict(singly(given)))
+            inputs.update(((name,), a) for name, a in zip(names, found, strict=True))
+    used, kernel = prepared(tail, shapes_of(inputs), shape, kind, threads)
+    found = call(kernel, [inputs[names] for names in used])
+    if not of_functions:
+        return found
+    inputs.update(((name,), found[row, ...]) for name, row in of_functions)
+    return found[: sum(at is not None for at in program.outputs), ...]
+
+
+@lru_cache(maxsize=4096)
+def _in_loop(head: Program) -> bool:
+    return all(o.name in loop_functions.__all__ or o.name not in TRANSCENDENTAL for o in head.operations)
+
+
+@lru_cache(maxsize=4096)
+def _with_functions(program: Program) -> tuple[Program, tuple[tuple[str, int], ...]]:
+    """The program with the values of its functions among its outputs; their names, and in which row each is."""
+    handed = program.handed
+    outputs = list(program.outputs) + [at for at in handed.values() if at not in program.outputs]
+    rows = [at for at in outputs if at is not None]
+    return replace(program, outputs=tuple(outputs)), tuple((name, rows.index(at)) for name, at in handed.items())
 
 
 @lru_cache(maxsize=4096)
@@ -62,7 +94,7 @@ def prepared(
     dtype: Any,
     threads: int,
 ) -> tuple[tuple[tuple[str, ...], ...], Callable[..., Array]]:
-    """A program without functions, for inputs of ``kernels.shapes_of``: names of the arrays it reads, and itself.
+    """A program, for inputs of ``kernels.shapes_of``: names of the arrays it reads, and itself.
 
     It gives one new array; its longest loop is shared by ``threads`` where it is long.
     """
@@ -79,7 +111,7 @@ def prepared(
         parts = list(itertools.pairwise(ends))
 
     def call(*arrays: Array) -> Array:
-        result = np.empty((results, *shape), dtype)
+        result = buffers.empty((results, *shape), dtype)
         # A loss may give cotangents of another dtype, and of any strides.
         flat = [np.ascontiguousarray(a, dtype).reshape(count, -1) for count, a in zip(rows, arrays, strict=True)]
         arguments = (*sizes, *flat, result.reshape(results, -1))
@@ -149,7 +181,10 @@ def _compiled(
     loops: int,
     dtype: Any,
 ) -> Callable[..., None]:
-    text = f"# {dtype.name}\n{source(program, reads, varying, loops)}"
+    called = {o.name for o in program.operations} & {*loop_functions.__all__} if dtype == np.float64 else set()
+    # As text, so that what is kept on disk is found by all that it does.
+    functions = [inspect.getsource(getattr(loop_functions, name)) for name in loop_functions.__all__] if called else []
+    text = "\n\n".join([f"# {dtype.name}", *functions, source(program, reads, varying, loops)])
     # Numba names machine code by module, function, types and a count of this process. Kernels that two processes have
     # compiled could bear one name, and where a third loads both from disk one would run the other's loop: so the name
     # of a kernel is its own.
@@ -175,6 +210,8 @@ def _compile(text: str, own: str, dtype: Any, types: tuple[Any, ...], path: Path
     names = {"__name__": __name__, "np": np, "math": math, "real": dtype.type}
     exec(compile(text, str(path or "<ntaylor kernel>"), "exec"), names)  # our own text, of numbers and names of ours
     options = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
+    for name in set(loop_functions.__all__) & set(names):
+        names[name] = numba.njit(names[name], **options)
     names[f"entries_{own}"] = entries = numba.njit(names[f"entries_{own}"], **options)
 
     def without_aliases(flags: Any) -> Any:

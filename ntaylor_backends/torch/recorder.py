@@ -26,7 +26,9 @@ Tensor = Any
 
 def as_array(tensor: Tensor) -> Any:
     """A tensor's memory as NumPy's array; a copy of what has none, as a sparse gradient."""
-    plain = tensor.detach().resolve_neg()
+    plain = tensor.detach()
+    if plain.is_neg():
+        plain = plain.resolve_neg()
     return (plain if plain.layout is torch.strided else plain.to_dense()).numpy()
 
 
@@ -52,9 +54,10 @@ def push_network(
         return plain(u, order)  # type: ignore[no-any-return]
     inputs = arrays_in(u)
     tensors = [*inputs, *network.leaves]
+    dtype = tensors[0].dtype
     suits = (
-        tensors[0].dtype in (torch.float32, torch.float64)
-        and all(t.device.type == "cpu" and t.dtype == tensors[0].dtype for t in tensors)
+        dtype in (torch.float32, torch.float64)
+        and all(t.is_cpu and t.dtype == dtype for t in tensors)
         # NumPy takes as many threads as it was given, whatever torch was told.
         and of_numpy.threads() <= torch.get_num_threads()
         and of_numpy.numba_is_installed()
