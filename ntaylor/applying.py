@@ -35,8 +35,11 @@ def apply(
     """Each operator of the plan, of the shape of f(x). ``x`` is (\\*batch, d)."""
     primal: Any = None
     totals: list[Any] = [None] * plan.outputs
+    given = f
+    if plan.steps:
+        f = pushing.traced(f, x)
     if method == "compressed":
-        _check_compressible(plan, f, x)
+        _check_compressible(plan, f, x, type(given).__name__)
 
     def add(share: Sum, result: Any) -> None:
         value = result if not share.factors else factor_value(share.factors, x, result) * result
@@ -116,7 +119,7 @@ def _is_compressed(step: Step, f: Any, x: Array, directions: Directions, method:
     return width is not None and (directions.count > width * tops or method == "compressed")
 
 
-def _check_compressible(plan: Plan, f: Any, x: Array) -> None:
+def _check_compressible(plan: Plan, f: Any, x: Array, kind: str) -> None:
     if not any(s.order == 2 and not (s.form and s.form.varies) for s in plan.steps):
         raise ValueError(
             'method="compressed" is for operators of second order whose directions all points share, this one has no '
@@ -124,8 +127,9 @@ def _check_compressible(plan: Plan, f: Any, x: Array) -> None:
         )
     if pushing.width_of_compression(f, x) is None:
         raise ValueError(
-            'method="compressed" needs an nt.MLP whose first layer is dense, or a HardConstraint of one, and points '
-            f'(batch, d); f is a {type(f).__name__}, x has shape {tuple(x.shape)}: pass "collapsed"'
+            'method="compressed" needs an nt.MLP whose first layer is dense, a JAX function that does x @ weight and '
+            "nothing else with x, or a HardConstraint of one, and points (batch, d); "
+            f'f is a {kind}, x has shape {tuple(x.shape)}: pass "collapsed"'
         )
 
 

@@ -97,6 +97,12 @@ class HardConstraint:
         """What decides how many directions are enough."""
         return self.network
 
+    def traced(self, x: Array) -> HardConstraint:
+        """See :func:`ntaylor.pushing.traced`."""
+        other = copy(self)
+        other.network = pushing.traced(self.network, x)
+        return other
+
     def replace(self, parameters: Mapping[str, Array]) -> HardConstraint:
         """The same with other parameters of the network."""
         other = copy(self)

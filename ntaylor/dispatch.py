@@ -20,6 +20,7 @@ __all__ = [
     "Draw",
     "Model",
     "Prepared",
+    "Traced",
     "Trainer",
     "adapter_for",
     "serve",
@@ -122,6 +123,23 @@ class Contestants(Protocol):
         """Bytes a second, read and written, of a large copy on the device; None where it was not measured."""
 
 
+class Traced:
+    """A function that its library has followed once, at points x (\\*batch, d) of one shape and dtype.
+
+    It takes such points and jets of them, does what the function did, and the function is not called again.
+    """
+
+    width: int | None = None
+    """Outputs of the dense layer that it begins with, all that it does with x; None where it begins otherwise."""
+
+    def __call__(self, *args: Any) -> Any:
+        raise NotImplementedError
+
+    def opened(self, x: Any) -> tuple[Any, Any, Traced]:
+        """(value (\\*batch, width), weight (d, width), rest): f(x + v) = rest(value + v @ weight)."""
+        raise NotImplementedError
+
+
 class Adapter:
     """The slots a backend may fill. A slot left as ``None`` is served by the core.
 
@@ -133,6 +151,9 @@ class Adapter:
 
     push: Callable[..., Any] | None = None
     """(f, *jets) -> f(*jets): how a function of this library's own kind is pushed forward."""
+
+    traced: Callable[..., Traced | None] | None = None
+    """(f, x) -> :class:`Traced`; None where f cannot be followed at x, of which ``push`` says why."""
 
     jet: Callable[..., Any] | None = None
     """(coefficients, order) -> Jet: what ``nt.jet`` returns, where this library's own functions take such jets."""

@@ -76,7 +76,8 @@ class _Run:
     """The sums of one estimate as they come in."""
 
     def __init__(self, f: Any, x: Array, samples: int, draws: Draws, sets: int, errors: bool):
-        self.f, self.x, self.samples, self.draws, self.sets, self.errors = f, x, samples, draws, sets, errors
+        self.f, self.x, self.samples, self.draws = pushing.traced(f, x), x, samples, draws
+        self.sets, self.errors = sets, errors
         self.xp = unwrapped_namespace([x])
         self.primal: Any = None
         self.sure: Any = None

@@ -210,9 +210,10 @@ class Operator:
             size over a length of 1 (``nt.finite_differences.step_for`` has other scales); the power of the step, even
             where central; "central", "forward" or "backward", or one of them a coordinate.
 
-        Of a network and of a :class:`HardConstraint` of one, coordinate directions are never made into vectors. Other
-        functions are called with the vectors of all directions, (directions, \\*batch, d) numbers: where d is large,
-        ``max_directions`` bounds that. Second derivatives by the parameters of a first layer whose columns are linearly
+        Of a network, of a JAX function that does nothing with x but multiply it by a matrix, and of a
+        :class:`HardConstraint` of one, coordinate directions are never made into vectors. Other functions are called
+        with the vectors of all directions, (directions, \\*batch, d) numbers: where d is large, ``max_directions``
+        bounds that. Second derivatives by the parameters of a first layer whose columns are linearly
         dependent are not defined through "compressed"; "collapsed" has them.
 
         Raises TypeError for integer or mixed arrays, ValueError for a dimension that does not fit, for an unknown

@@ -7,6 +7,7 @@ Taylor coefficients, derivatives are up to the caller's k!. Equation numbers ref
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ntaylor.array_object import ArrayObject, new_level, unwrapped_namespace
@@ -15,7 +16,7 @@ from ntaylor.bundles import Bundle, Family, Total
 from ntaylor.composites import Chain
 from ntaylor.differentiate import pushed
 from ntaylor.directions import Directions
-from ntaylor.dispatch import adapter_for
+from ntaylor.dispatch import Traced, adapter_for
 from ntaylor.fans import Fan, size
 from ntaylor.gradients import Variable
 from ntaylor.jets import Jet
@@ -24,7 +25,17 @@ from ntaylor.linalg_transposes import gram_root
 from ntaylor.namespace import check_same_dtype, check_same_kind, device, hides_values
 from ntaylor.networks import is_network
 
-__all__ = ["MOST", "WRITTEN_OUT", "along", "fanned", "jet_along", "quadratic", "takes_fans", "width_of_compression"]
+__all__ = [
+    "MOST",
+    "WRITTEN_OUT",
+    "along",
+    "fanned",
+    "jet_along",
+    "quadratic",
+    "takes_fans",
+    "traced",
+    "width_of_compression",
+]
 
 Array = Any
 
@@ -60,13 +71,18 @@ def along(
         if c is None:
             result.append(None)
         elif k == order and total is not None:
-            result.append(c.array if isinstance(c, Total) else c * family.weight)
+            result.append(_summed(c, family))
         else:
             # What is the same along all directions was not made once for each.
             xp = unwrapped_namespace([c.array if isinstance(c, Bundle) else c])
             same = not isinstance(c, Bundle)
             result.append(xp.broadcast_to(c, (family.size, *c.shape)) if same else c.array)
     return result
+
+
+def _summed(c: Any, family: Family) -> Array:
+    """Σ_r ω_r c_r of a coefficient that is carried as that sum, or is the same along all directions."""
+    return c.array if isinstance(c, Total) else c * family.weight
 
 
 def _stacked(rows: Sequence[Any], primal: Array) -> Array | None:
@@ -128,17 +144,35 @@ def jet_along(f: Callable[..., Any], x: Array, directions: Directions, family: F
     own = getattr(f, "jet_along", None)
     if own is not None:
         return own(x, directions, family, order)  # type: ignore[no-any-return]
+    f = traced(f, x)
     opened = _opened(f, x)
     if opened is None:
-        jet = pushed(f, [x, Bundle(directions.stack(x), family)], order)
-        if not isinstance(jet, Jet):
-            raise TypeError(
-                f"an operator takes a function that returns one array, it returned a {type(jet).__name__}: pass "
-                "lambda x: f(x)[0], or what else chooses one"
-            )
-        return jet
+        return _pushed_to_one(f, [x, Bundle(directions.stack(x), family)], order)
     value, weight, rest = opened
-    return _restored(rest.push([value, Bundle(directions.product(x, weight), family)], order)[0], order)
+    return rest([value, Bundle(directions.product(x, weight), family)], order)
+
+
+def traced(f: Callable[..., Any], x: Array) -> Callable[..., Any]:
+    """f as its library follows it at x, once for all pushes there; f itself where none does.
+
+    A function that is made of another may have a method of this name, with the same arguments but the first.
+    """
+    if isinstance(f, Traced) or is_network(f):
+        return f
+    if hasattr(f, "jet_along"):  # of those alone a method of such a name is what it says
+        return f.traced(x) if hasattr(f, "traced") else f
+    of_library = adapter_for(x).traced
+    return (None if of_library is None else of_library(f, x)) or f
+
+
+def _pushed_to_one(f: Callable[..., Any], coefficients: Sequence[Any], order: int) -> Jet:
+    jet = pushed(f, coefficients, order)
+    if not isinstance(jet, Jet):
+        raise TypeError(
+            f"an operator takes a function that returns one array, it returned a {type(jet).__name__}: pass "
+            "lambda x: f(x)[0], or what else chooses one"
+        )
+    return jet
 
 
 def _head(f: Any, x: Array) -> tuple[Any, list[Scale], Dense, Chain] | None:
@@ -154,11 +188,16 @@ def _head(f: Any, x: Array) -> tuple[Any, list[Scale], Dense, Chain] | None:
     return None if dense is None else (network, scales, dense, Chain(layers[1:]))
 
 
-def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
-    """(x @ weight + bias, weight, the layers after) of a network that begins with a dense layer; None of all else.
+def _opened(f: Any, x: Array) -> tuple[Array, Array, Callable[[Sequence[Any], int], Jet]] | None:
+    """(value, weight, rest) of what begins with a dense layer: f(x + v) = rest(value + v @ weight); None of all else.
 
-    A range of the inputs is part of the weight.
+    A range of the inputs is part of the weight. ``rest`` takes coefficients and the order, and gives their jet.
     """
+    if isinstance(f, Traced):
+        if f.width is None:
+            return None
+        value, weight, after = f.opened(x)
+        return value, weight, partial(_pushed_to_one, after)
     head = _head(f, x)
     if head is None:
         return None
@@ -174,7 +213,7 @@ def _opened(f: Any, x: Array) -> tuple[Array, Array, Chain] | None:
     for scale in reversed(scales):
         factor = scale.factor
         weight = factor[:, None] * weight if factor.ndim else factor * weight
-    return value, weight, rest
+    return value, weight, lambda u, order: _restored(rest.push(u, order)[0], order)
 
 
 def _restored(coefficients: Sequence[Any], order: int) -> Jet:
@@ -187,7 +226,10 @@ def _restored(coefficients: Sequence[Any], order: int) -> Jet:
 
 def width_of_compression(f: Any, x: Array) -> int | None:
     """How many directions are enough for a second-order operator of f at x; None where nothing is known of f."""
-    head = _head(getattr(f, "compresses", f), x)
+    f = traced(getattr(f, "compresses", f), x)
+    if isinstance(f, Traced):
+        return f.width
+    head = _head(f, x)
     return None if head is None else int(head[2].parameters["weight"].shape[-1])
 
 
@@ -203,7 +245,7 @@ def quadratic(
     own = getattr(f, "quadratic", None)
     if own is not None:
         return own(x, directions, weights, max_directions)  # type: ignore[no-any-return]
-    value, weight, rest = _opened(f, x)  # type: ignore[misc]
+    value, weight, rest = _opened(traced(f, x), x)  # type: ignore[misc]
     stack, signs = _compressed(directions.product(x, weight), weights)
     xp = unwrapped_namespace([stack])
     count = int(stack.shape[0])
@@ -217,10 +259,11 @@ def quadratic(
         if any(s < 0 for s in of_part):
             array = xp.asarray(of_part, dtype=part.dtype, device=None if hides_values(x) else device(x))
         family = Family(len(of_part), new_level(), 2, array, sum(of_part))
-        jet = _restored(rest.push([value, Bundle(part, family)], 2)[0], 2)
+        jet = rest([value, Bundle(part, family)], 2)
         primal, top = jet.primal, jet._coefficient(2)
         if top is not None:
-            total = top.array if total is None else total + top.array
+            top = _summed(top, family)
+            total = top if total is None else total + top
     return primal, primal * 0 if total is None else 2 * total
 
 

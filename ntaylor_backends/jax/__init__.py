@@ -1,7 +1,8 @@
 """The adapter for JAX arrays, traced ones included.
 
-What the slots do: :mod:`activation` gives the closed-form adjoint to JAX's transformations, :mod:`interpreter`
-pushes JAX functions, :mod:`gradient` takes gradients. :mod:`pytrees` tells JAX what networks and jets are.
+What the slots do: :mod:`activation` gives the closed-form adjoint to JAX's transformations, :mod:`tracing` and
+:mod:`interpreter` push JAX functions, :mod:`gradient` takes gradients. :mod:`pytrees` tells JAX what networks and jets
+are.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from ntaylor_backends.jax import (
     draws,
     gradient,
     gram_root,
-    interpreter,
     least_squares,
     models,
     nested,
     pytrees,
+    tracing,
     training,
 )
 
@@ -66,7 +67,8 @@ pytrees.register()
 
 
 class _JaxAdapter(Adapter):
-    push = staticmethod(interpreter.push)
+    push = staticmethod(tracing.push)
+    traced = staticmethod(tracing.traced)
     activate = staticmethod(activation.activate)
     value_and_grad = staticmethod(gradient.value_and_grad)
     vjp = staticmethod(gradient.vjp)

@@ -1,4 +1,4 @@
-"""Functions of JAX arrays on jets: traced once, then followed primitive by primitive.
+"""The code of JAX functions on jets, followed primitive by primitive.
 
 Whatever a function calls (``jnp``, a module's layers, ``vmap`` or ``grad`` of something) is a jaxpr by then, a list of
 primitives. What meets no jet is computed as usual; what does is looked up in :mod:`primitives`. Calls are followed
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,45 +33,40 @@ from ntaylor.series import Series, integrate, subtract
 from ntaylor_backends.jax.activation import is_own, named
 from ntaylor_backends.jax.primitives import known, on_jets, primal
 
-__all__ = ["push"]
+__all__ = ["checkpointed", "evaluate", "follow", "given", "inside", "is_inlined", "values"]
 
 Array = Any
 _CODE = (ClosedJaxpr, Jaxpr)
 
 
-def push(f: Callable[..., Any], *jets: Jet) -> Any:
-    """What ``f`` makes of the jets: jets, or arrays where it does not depend on them, in f's own containers.
-
-    f is called once, with traced arrays. If it uses what traced arrays lack, such as an activation's name in their
-    namespace or NumPy, it is called again with the jets themselves. A primitive without a rule is named in a
-    MissingRule.
-    """
-    try:
-        closed, shape = jax.make_jaxpr(lambda *x: f(*x), return_shape=True)(*map(primal, jets))
-    except (AttributeError, jax.errors.TracerArrayConversionError):
-        return f(*jets)
-    # What was known before is NumPy's, and where f returns it JAX's again.
-    results = [jax.numpy.asarray(a) if isinstance(a, numpy.ndarray) else a for a in _evaluate(closed, jets)]
-    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(shape), results)
-
-
-def _evaluate(closed: ClosedJaxpr | Jaxpr, args: Sequence[Any]) -> list[Any]:
+def evaluate(closed: ClosedJaxpr | Jaxpr, args: Sequence[Any]) -> list[Any]:
     """The outputs of a jaxpr for arrays and jets."""
+    jaxpr, found = given(closed, args)
+    follow(jaxpr.eqns, found)
+    return values(jaxpr.outvars, found)
+
+
+def given(closed: ClosedJaxpr | Jaxpr, args: Sequence[Any]) -> tuple[Jaxpr, dict[Any, Any]]:
+    """A jaxpr, and what its variables are before its first equation."""
     jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
-    found: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    return jaxpr, dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
-    def value(v: Any) -> Any:
-        return v.val if isinstance(v, Literal) else found[v]
 
-    for eqn in jaxpr.eqns:
+def values(variables: Sequence[Any], found: Mapping[Any, Any]) -> list[Any]:
+    """What the variables of an equation are."""
+    return [v.val if isinstance(v, Literal) else found[v] for v in variables]
+
+
+def follow(equations: Sequence[Any], found: dict[Any, Any]) -> None:
+    """Equations one after another, whose outputs are put into ``found``."""
+    for eqn in equations:
         try:
-            outputs = _step(eqn, [value(v) for v in eqn.invars])
+            outputs = _step(eqn, values(eqn.invars, found))
         except (MissingRule, ValueError) as error:
             if not getattr(error, "__notes__", ()) and (line := _line(eqn)):
                 error.add_note(line)
             raise
         found.update(zip(eqn.outvars, outputs, strict=True))
-    return [value(v) for v in jaxpr.outvars]
 
 
 def _step(eqn: Any, args: list[Any]) -> Sequence[Any]:
@@ -141,23 +136,35 @@ def _line(eqn: Any) -> str:
 # --- calls -----------------------------------------------------------------------------------------
 
 
-def _inside(eqn: Any) -> Any:
+def inside(eqn: Any) -> Any:
+    """The code that an equation calls."""
     return next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call") if key in eqn.params)
 
 
 def _inlined(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
-    return _evaluate(_inside(eqn), args)
+    return evaluate(inside(eqn), args)
 
 
 def _checkpointed(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
-    options = {key: eqn.params[key] for key in ("prevent_cse", "policy")}
-    return jax.checkpoint(partial(_evaluate, _inside(eqn)), **options)(args)  # type: ignore[no-any-return]
+    return checkpointed(eqn, partial(evaluate, inside(eqn)))(args)  # type: ignore[no-any-return]
+
+
+def checkpointed(eqn: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function under the ``jax.checkpoint`` that the equation is; under none if it is another call."""
+    if _CALLS[eqn.primitive.name] is not _checkpointed:
+        return function
+    return jax.checkpoint(function, **{key: eqn.params[key] for key in ("prevent_cse", "policy")})  # type: ignore[no-any-return]
+
+
+def is_inlined(eqn: Any) -> bool:
+    """Whether the equation is a call of which nothing but the code inside counts."""
+    return _CALLS.get(eqn.primitive.name) in (_inlined, _checkpointed)
 
 
 def _with_own_derivative(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
     """A ``custom_jvp`` function: v from v′ = rule(u, u′)."""
     # An activation of ours that was traced is applied as what it is.
-    name = str(getattr(_inside(eqn).jaxpr.debug_info, "func_src_info", "")).partition(" at ")[0]
+    name = str(getattr(inside(eqn).jaxpr.debug_info, "func_src_info", "")).partition(" at ")[0]
     activation = named(name)
     if activation is not None and len(args) == 1:
         return [univariate(activation, args[0])]
@@ -193,7 +200,7 @@ def _by_own_derivative(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
     lower = [Jet(j._series[:order], order - 1, level=level) for j in u]
     of_order = (Jet(j._series[: order + 1], order, level=level) for j in u)
     try:
-        slopes = iter(_evaluate(traced, lower + [j.derivative() for j in of_order]))
+        slopes = iter(evaluate(traced, lower + [j.derivative() for j in of_order]))
     except jax.errors.UnexpectedTracerError as error:
         raise MissingRule(
             f"no rule for a {eqn.primitive.name} to order {order}: its JVP holds on to values traced before, as does "
@@ -232,7 +239,7 @@ def _solution(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
         rest_of_order = [
             Jet(a._series[: order - k + 1], order - k, level=level) if isinstance(a, Jet) else a for a in in_product
         ]
-        products.append(_evaluate(of_product, [*rest_of_order, *x[k]]) if k < order else [])
+        products.append(evaluate(of_product, [*rest_of_order, *x[k]]) if k < order else [])
     return [Jet([found[i] for found in x], order, level=level) for i in range(len(b))]
 
 
@@ -298,7 +305,7 @@ def _of_bundles(function: Callable[[Array], Array], tree: Any) -> Any:
 
 def _branch(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[Any]:
     def taken(branch: ClosedJaxpr) -> Callable[..., Any]:
-        return lambda *operands: [filled(v) for v in _evaluate(branch, operands)]
+        return lambda *operands: [filled(v) for v in evaluate(branch, operands)]
 
     index, *operands = args
     return jax.lax.switch(index, [taken(b) for b in eqn.params["branches"]], *operands)  # type: ignore[no-any-return]
@@ -310,7 +317,7 @@ def _scan(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[A
     fixed, start, along = args[:constants], args[constants : constants + carries], args[constants + carries :]
 
     def body(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
-        outputs = _evaluate(p["jaxpr"], [*fixed, *carry, *x])
+        outputs = evaluate(p["jaxpr"], [*fixed, *carry, *x])
         return [filled(v) for v in outputs[:carries]], outputs[carries:]
 
     options = {key: p[key] for key in ("length", "reverse", "unroll")}
@@ -324,10 +331,10 @@ def _while(eqn: Any, args: list[Any], filled: Callable[[Any], Any]) -> Sequence[
     of_test, of_body = args[: p["cond_nconsts"]], args[p["cond_nconsts"] : p["cond_nconsts"] + p["body_nconsts"]]
 
     def test(carry: list[Any]) -> Array:
-        return _evaluate(p["cond_jaxpr"], [primal(v) for v in (*of_test, *carry)])[0]
+        return evaluate(p["cond_jaxpr"], [primal(v) for v in (*of_test, *carry)])[0]
 
     def body(carry: list[Any]) -> list[Any]:
-        results = [filled(v) for v in _evaluate(p["body_jaxpr"], [*of_body, *carry])]
+        results = [filled(v) for v in evaluate(p["body_jaxpr"], [*of_body, *carry])]
         if not several:
             return results
         goes_on = test(carry)
@@ -368,7 +375,7 @@ def _by_entry(eqn: Any, filled: Callable[[Any], Any]) -> Callable[[list[Any], li
     """The operation of a reduction, which is given for numbers, on arrays of jets, directions behind."""
 
     def together(a: list[Any], b: list[Any]) -> list[Any]:
-        return [filled(v) for v in _evaluate(eqn.params["jaxpr"], [*a, *b])]
+        return [filled(v) for v in evaluate(eqn.params["jaxpr"], [*a, *b])]
 
     def of_arrays(a: list[Any], b: list[Any]) -> list[Any]:
         function = together

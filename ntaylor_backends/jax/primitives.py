@@ -24,7 +24,7 @@ import numpy
 
 from ntaylor import activations
 from ntaylor.array_object import ArrayObject, apply
-from ntaylor.bundles import through
+from ntaylor.bundles import Bundle, through
 from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
 from ntaylor.namespace import MissingRule
@@ -264,6 +264,34 @@ def _bilinear(primitive: Any) -> Callable[..., Any]:
     return rule
 
 
+def _dot_general(primitive: Any) -> Callable[..., Any]:
+    """Bilinear; of a matrix and the last axis of coefficients along many directions one product of all their rows.
+
+    With an axis for the directions besides, XLA copies them, in the gradient above all.
+    """
+
+    def product(a: Any, b: Any, **params: Any) -> Any:
+        axes, batches = params["dimension_numbers"]
+        place = int(isinstance(b, Bundle))
+        u, matrix = (b, a) if place else (a, b)
+        rows = isinstance(u, Bundle) and isinstance(u.array, jax.Array) and isinstance(matrix, jax.Array)
+        rows = rows and matrix.ndim == 2 and not any(map(len, batches)) and tuple(axes[place]) == (u.ndim - 1,)
+        if not rows or params.get("out_sharding") is not None:
+            return through(partial(primitive.bind, **params), (a, b))
+        if place and isinstance(params["precision"], tuple):  # one of each operand
+            params["precision"] = params["precision"][::-1]
+        params["dimension_numbers"] = (((1,), tuple(axes[1 - place])), ((), ()))
+        shape = u.array.shape
+        v = primitive.bind(jnp.reshape(u.array, (-1, shape[-1])), matrix, **params)
+        v = jnp.reshape(v, (*shape[:-1], v.shape[-1]))
+        return Bundle(jnp.moveaxis(v, -1, 1) if place else v, u.family)
+
+    def rule(xp: Any, order: int, u: Any, v: Any, **params: Any) -> Series:
+        return leibniz(partial(product, **params), u, v)
+
+    return rule
+
+
 def _choosing(primitive: Any) -> Callable[..., Any]:
     """Which entry comes out where is locally constant, and said by the primal: so linear, by JAX's own JVP there."""
 
@@ -341,7 +369,8 @@ _CHOOSING = """cummax cummin reduce_window_max reduce_window_min scatter-max sca
 _OF_KIND: dict[str, Callable[[Any], Callable[..., Any]]] = {
     **{name: partial(_linear, places=places) for name, places in _PLACES.items()},
     **dict.fromkeys(("select_and_gather_add", "select_and_scatter_add"), partial(_linear, places=(0,), choosing=(1,))),
-    **dict.fromkeys(("conv_general_dilated", "dot_general", "ragged_dot_general"), _bilinear),
+    **dict.fromkeys(("conv_general_dilated", "ragged_dot_general"), _bilinear),
+    "dot_general": _dot_general,
     **dict.fromkeys(_CHOOSING.split(), _choosing),
     "gather": _gather,
     "scatter-mul": _scatter_mul,
