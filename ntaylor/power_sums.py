@@ -252,11 +252,12 @@ def _weights(terms: Terms, m: int) -> Weights:
     place = {i: at for at, i in enumerate(variables)}
     if all(len(v) == 1 for v in weights):
         return weights  # pure powers, as few as the rank of their matrix of second derivatives
+    of_simplex = _of_simplex(terms, variables, m)
     if len(weights) > _SMALL and len(weights) <= math.comb(len(variables) + m - 1, m):
-        return weights
+        return _best([weights, *of_simplex], m)
     moved = {tuple((place[i], entry) for i, entry in v): weight for v, weight in weights.items()}
     fewer = _fewer(tuple((tuple(place[i] for i in monomial), c) for monomial, c in terms), moved, len(variables), m)
-    return _merged([(fewer.items(), variables, Fraction(1))])
+    return _best([_merged([(fewer.items(), variables, Fraction(1))]), *of_simplex], m)
 
 
 @lru_cache(maxsize=4096)
@@ -281,6 +282,45 @@ def _part(terms: Terms, m: int) -> tuple[tuple[Direction, Fraction], ...]:
     elif dimension > 1:
         weights = _fewer(terms, weights, dimension, m)
     return tuple(sorted(weights.items()))
+
+
+def _of_simplex(terms: Terms, variables: Monomial, m: int) -> list[Weights]:
+    """a Σ ξ_i⁴ + b Σ_{i<j} ξ_i² ξ_j², as the biharmonic's, on (d+1)(d+2)/2 directions by (9.9); [] of all else."""
+    d, found = len(variables), dict(terms)
+    coefficients = {tuple(sorted(Counter(monomial).values())): c for monomial, c in terms}
+    a, b = coefficients.pop((4,), Fraction(0)), coefficients.pop((2, 2), Fraction(0))
+    pairs = [(i, j) for at, i in enumerate(variables) for j in variables[at + 1 :]]
+    whole = {(i,) * 4: a for i in variables if a} | {(i, i, j, j): b for i, j in pairs}
+    # To expand them, for the comparison, takes time as d^5.
+    if m != 4 or not b or whole != found or 2 * d * math.comb(d + 3, 4) > _ELIMINATION:
+        return []
+    of_pairs = b / 6
+    of_axes = a - b / 2 - (d - 8) * of_pairs
+    best: tuple[Fraction, list[tuple[Fraction, Fraction]], Fraction] | None = None
+    for k in range(1, 2 * d):
+        for s in (Fraction(1, k), Fraction(-1, k)):
+            if of_axes * s + of_pairs == 0:
+                continue
+            t = -of_pairs * s / (of_axes * s + of_pairs)
+            if s == t:
+                continue
+            of_s = (-of_pairs - t * of_axes) / (s - t)
+            orbits = [(s, of_s), (t, of_axes - of_s)]
+            of_all = -sum((w * (4 * c**3 + d * c**4) for c, w in orbits), Fraction(0))
+            size = abs(of_all) * d**2 + sum(d * abs(w) * (1 + 2 * c + d * c**2) ** 2 for c, w in orbits)
+            if best is None or size < best[0]:
+                best = size, orbits, of_all
+    if best is None:
+        return []
+    _, orbits, of_all = best
+    parts = [([(((0, 1), (1, 1)), of_pairs)], pair, Fraction(1)) for pair in pairs]
+    weights = defaultdict(Fraction, _merged(parts))
+    weights[tuple((i, 1) for i in variables)] += of_all
+    for shift, weight in orbits:
+        for i in variables:
+            v, c = primitive([(j, shift.denominator * (i == j) + shift.numerator) for j in variables])
+            weights[v] += weight * Fraction(c, shift.denominator) ** 4
+    return [{v: weight for v, weight in weights.items() if weight}]
 
 
 def _best(candidates: Iterable[Weights], m: int) -> Weights:
