@@ -280,3 +280,25 @@ def test_no_vectors_of_a_million_directions():
     w = jnp.full((d, 2), 1e-3, jnp.float32)
     value = nt.laplacian(lambda x: jnp.sum(jnp.sin(x @ w), -1, keepdims=True), jnp.full((2, d), 1e-4, jnp.float32))
     np.testing.assert_allclose(value, -2 * np.sin(0.1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("kind", ["function", "network"])
+def test_numbers_of_16_bits(kind, dtype):
+    p = parameters(9, dtype)
+    if kind == "function":
+        f = lambda x: jnp.tanh(x @ p["W"]) @ p["V"]  # noqa: E731
+        wide = lambda x: jnp.tanh(x @ p["W"].astype(float)) @ p["V"].astype(float)  # noqa: E731
+    else:
+        f = nt.MLP.create([9, WIDTH, OUTPUTS], xp=jnp, dtype=dtype)
+        wide = f.replace({name: a.astype(float) for name, a in f.parameters.items()})
+    x = points(9).astype(dtype)
+    found = laplacian()(f, x)
+    assert found.dtype == dtype
+    expected = jax.vmap(lambda point: jnp.trace(jax.hessian(wide)(point), axis1=-2, axis2=-1))(x.astype(float))
+    close(found.astype(float), expected, 40 * float(jnp.finfo(dtype).eps))
+
+
+def test_a_layer_without_outputs():
+    found = laplacian()(lambda x: jnp.tanh(x @ jnp.ones((7, 0))) @ jnp.ones((0, 2)), jnp.ones((4, 7)))
+    close(found, np.zeros((4, 2)))

@@ -14,14 +14,19 @@ __all__ = ["gram_root"]
 Array = Any
 
 
-@jax.custom_jvp
 def gram_root(a: Array) -> Array:
     """T (h, h) with TᵀT = aᵀa for a (R, h)."""
+    # JAX factorises no matrices of 16-bit numbers.
+    return _root(a.astype(jnp.promote_types(a.dtype, jnp.float32))).astype(a.dtype)
+
+
+@jax.custom_jvp
+def _root(a: Array) -> Array:
     return root_of_gram(jnp, a)
 
 
-@gram_root.defjvp
-def _gram_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+@_root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (a,), (da,) = primals, tangents
-    root = gram_root(a)
+    root = _root(a)
     return root, jnp.linalg.solve(root.T, a.T @ da)

@@ -14,6 +14,7 @@ interpreter's: v comes from v′.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -282,7 +283,7 @@ def _dot_general(primitive: Any) -> Callable[..., Any]:
             params["precision"] = params["precision"][::-1]
         params["dimension_numbers"] = (((1,), tuple(axes[1 - place])), ((), ()))
         shape = u.array.shape
-        v = primitive.bind(jnp.reshape(u.array, (-1, shape[-1])), matrix, **params)
+        v = primitive.bind(jnp.reshape(u.array, (math.prod(shape[:-1]), shape[-1])), matrix, **params)
         v = jnp.reshape(v, (*shape[:-1], v.shape[-1]))
         return Bundle(jnp.moveaxis(v, -1, 1) if place else v, u.family)
 

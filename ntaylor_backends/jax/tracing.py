@@ -146,6 +146,7 @@ def _is_dense(eqn: Any, place: int) -> bool:
     return (
         _contracted(eqn, place) == u.ndim - 1
         and weight.ndim == 2
+        and weight.size > 0
         and u.dtype == weight.dtype == v.dtype
         and bool(jnp.issubdtype(u.dtype, jnp.floating))
         and as_others

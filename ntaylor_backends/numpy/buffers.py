@@ -50,13 +50,10 @@ class _Free:
             self._kept.setdefault(size, []).append(found)
             self._kept.move_to_end(size)
             self._bytes += size
-            while self._bytes > MOST:
-                oldest = next(iter(self._kept))
-                if self._kept[oldest]:
+            for oldest in list(self._kept) if self._bytes > MOST else ():
+                while self._kept[oldest] and self._bytes > MOST:
                     self._kept[oldest].pop()
                     self._bytes -= oldest
-                else:
-                    del self._kept[oldest]
 
     def unlocked(self) -> None:
         self._lock = threading.RLock()

@@ -49,7 +49,7 @@ class NumpyRecorder(Recorder):
         if name == "permute_dims" and args[0].ndim == 2:
             # Of a small matrix a copy: the product with it is then half as long again as fast.
             return f"{texts[0]}.T" + (".copy()" if args[0].size <= SMALL and texts[0].startswith("x") else "")
-        if name == "matmul" and args[0].shape[-1:] == (1,) and args[1].ndim > 1:
+        if name == "matmul" and args[0].shape[-1:] == (1,) and args[0].ndim > 1 and args[1].ndim > 1:
             name = "multiply"  # of a column and a row, the same in half the time
         if isinstance(getattr(np, name, None), np.ufunc) and not options:
             dtype, shape = _dtype(value), tuple(value.shape)
