@@ -186,6 +186,8 @@ def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, mos
         total = 0.0
         if taken < _BRIEF:
             ready[name].step()
+        else:
+            gc.collect(1)  # a graph that refers to itself is gigabytes, and nobody else looks for it now
         for what, call in (("forward", ready[name].forward), ("step", ready[name].step)):
             begin = time.perf_counter()
             call()

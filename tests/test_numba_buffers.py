@@ -81,6 +81,30 @@ def test_no_more_is_kept_than_is_said(none_kept, monkeypatch):
     assert none_kept._bytes == held - last.nbytes
 
 
+@pytest.fixture
+def collected(none_kept):
+    gc.callbacks.append(none_kept.clear)
+    yield none_kept
+    gc.callbacks.remove(none_kept.clear)
+
+
+def test_a_whole_collection_gives_it_back(collected):
+    buffers.empty((LARGE,), np.float64)
+    gc.collect(1)
+    assert collected._bytes == buffers.SMALLEST
+    gc.collect()
+    assert collected._bytes == 0
+    held = buffers.empty((LARGE,), np.float64)
+    held[...] = 1
+    gc.collect()
+    assert (held == 1).all()
+
+
+def test_the_collector_knows():
+    found = [f for f in gc.callbacks if isinstance(getattr(f, "__self__", None), buffers._Free)]
+    assert len(found) == 1
+
+
 def test_threads_never_share_memory():
     failed = []
 

@@ -7,10 +7,12 @@ holds, and goes back when that object is let go of, by which nothing that is sti
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,11 +57,19 @@ class _Free:
                     self._kept[oldest].pop()
                     self._bytes -= oldest
 
+    def clear(self, phase: str = "start", info: Mapping[str, int] | None = None) -> None:
+        """Keep nothing; as a callback of Python's collector only before a whole collection, as ``gc.collect()`` is."""
+        if phase == "start" and (info is None or info["generation"] == 2):
+            with self._lock:
+                self._kept.clear()
+                self._bytes = 0
+
     def unlocked(self) -> None:
         self._lock = threading.RLock()
 
 
 _free = _Free()
+gc.callbacks.append(_free.clear)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_free.unlocked)  # another thread of the parent may have held it
 
