@@ -286,13 +286,15 @@ def _part(terms: Terms, m: int) -> tuple[tuple[Direction, Fraction], ...]:
 
 def _of_simplex(terms: Terms, variables: Monomial, m: int) -> list[Weights]:
     """a Σ ξ_i⁴ + b Σ_{i<j} ξ_i² ξ_j², as the biharmonic's, on (d+1)(d+2)/2 directions by (9.9); [] of all else."""
-    d, found = len(variables), dict(terms)
+    d = len(variables)
+    # To expand them, for the comparison, takes time as d^5.
+    if m != 4 or 2 * d * math.comb(d + 3, 4) > _ELIMINATION:
+        return []
     coefficients = {tuple(sorted(Counter(monomial).values())): c for monomial, c in terms}
-    a, b = coefficients.pop((4,), Fraction(0)), coefficients.pop((2, 2), Fraction(0))
+    a, b = coefficients.get((4,), Fraction(0)), coefficients.get((2, 2), Fraction(0))
     pairs = [(i, j) for at, i in enumerate(variables) for j in variables[at + 1 :]]
     whole = {(i,) * 4: a for i in variables if a} | {(i, i, j, j): b for i, j in pairs}
-    # To expand them, for the comparison, takes time as d^5.
-    if m != 4 or not b or whole != found or 2 * d * math.comb(d + 3, 4) > _ELIMINATION:
+    if not b or whole != dict(terms):
         return []
     of_pairs = b / 6
     of_axes = a - b / 2 - (d - 8) * of_pairs

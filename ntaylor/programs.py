@@ -131,7 +131,7 @@ class Program:
         return {
             self._expression(at): at
             for at in sorted(self._in_head)
-            if isinstance(self.values[at], Operation) and (at in self.outputs or self._read_outside(at, self._in_head))
+            if isinstance(self.values[at], Operation) and (at in self.outputs or self._read_outside_head(at))
         }
 
     @cached_property
@@ -143,9 +143,9 @@ class Program:
                 found.update((at, *(a for a in value.arguments if isinstance(a, int))))
         return found
 
-    def _read_outside(self, at: int, inside: set[int]) -> bool:
+    def _read_outside_head(self, at: int) -> bool:
         return any(
-            isinstance(value, Operation) and at in value.arguments and place not in inside
+            isinstance(value, Operation) and at in value.arguments and place not in self._in_head
             for place, value in enumerate(self.values)
         )
 

@@ -128,13 +128,9 @@ class Tape:
         if name == "negative":
             return self.note(value, f"-{texts[0]}", reads)
         texts += [f"{key}={self._text(option, reads)}" for key, option in options.items()]
-        return self.note(value, f"{self.function(name)}({', '.join(texts)})", reads)
-
-    def function(self, name: str) -> str:
-        """What the library's function ``name`` is called in the code."""
         if name not in self._functions:
             self._functions[name] = self.bound(_function(self.recorder.namespace, name), f"{name.replace('.', '_')}_")
-        return self._functions[name]
+        return self.note(value, f"{self._functions[name]}({', '.join(texts)})", reads)
 
     def _text(self, value: Any, reads: list[str]) -> str:
         if isinstance(value, Recorded):

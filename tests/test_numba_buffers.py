@@ -83,9 +83,9 @@ def test_no_more_is_kept_than_is_said(none_kept, monkeypatch):
 
 @pytest.fixture
 def collected(none_kept):
-    gc.callbacks.append(none_kept.clear)
+    gc.callbacks.append(none_kept.collected)
     yield none_kept
-    gc.callbacks.remove(none_kept.clear)
+    gc.callbacks.remove(none_kept.collected)
 
 
 def test_a_whole_collection_gives_it_back(collected):

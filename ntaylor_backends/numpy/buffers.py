@@ -57,9 +57,9 @@ class _Free:
                     self._kept[oldest].pop()
                     self._bytes -= oldest
 
-    def clear(self, phase: str = "start", info: Mapping[str, int] | None = None) -> None:
-        """Keep nothing; as a callback of Python's collector only before a whole collection, as ``gc.collect()`` is."""
-        if phase == "start" and (info is None or info["generation"] == 2):
+    def collected(self, phase: str, info: Mapping[str, int]) -> None:
+        """Python's collector calls it: before a whole collection, as ``gc.collect()`` is, nothing is kept."""
+        if phase == "start" and info["generation"] == 2:
             with self._lock:
                 self._kept.clear()
                 self._bytes = 0
@@ -69,7 +69,7 @@ class _Free:
 
 
 _free = _Free()
-gc.callbacks.append(_free.clear)
+gc.callbacks.append(_free.collected)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_free.unlocked)  # another thread of the parent may have held it
 
