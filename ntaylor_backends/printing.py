@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ntaylor.programs import COMPARISONS, LOGICAL, Argument, Constant, Input, Program
 
-__all__ = ["CPLUSPLUS", "NUMBA", "TRITON", "Dialect", "coordinates", "identifier", "output", "place", "statements"]
+__all__ = ["CPLUSPLUS", "NUMBA", "TRITON", "Dialect", "arguments", "coordinates", "identifier", "output", "place", "statements"]
 
 _INFIX = {
     "add": "{0} + {1}",
@@ -51,6 +51,12 @@ def statements(program: Program, dialect: Dialect) -> list[str]:
         truth = value.name in COMPARISONS | LOGICAL
         lines.append((dialect.assign_truth if truth else dialect.assign).format(f"t{at}", expression))
     return lines
+
+
+def arguments(program: Program, name: str, dialect: Dialect) -> list[str]:
+    """After the statements, the expressions of what the function ``name`` is called with."""
+    called = [o.arguments[0] for o in program.operations if o.name == name]
+    return [_read(program, argument, dialect) for argument in dict.fromkeys(called)]
 
 
 def output(program: Program, index: int, dialect: Dialect) -> str | None:
@@ -121,8 +127,10 @@ NUMBA = Dialect(
     {name: f"np.{_NUMPY_NAMES.get(name, name)}({{0}})" for name in _SAME_NAME}
     | {
         "abs": "abs({0})",
+        "cos": "cos({0})",
         "erf": "math.erf({0})",
         "exp": "exp({0})",
+        "sin": "sin({0})",
         "tanh": "tanh({0})",
         "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
         "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
@@ -136,7 +144,7 @@ NUMBA = Dialect(
     },
     number="real({0})",
 )
-"""Python for Numba's compiler, where ``real`` is NumPy's type of a number; exp and tanh are the kernel's own."""
+"""Python for Numba's compiler, where ``real`` is NumPy's type of a number; cos, exp, sin and tanh are the kernel's own."""
 
 TRITON = Dialect(
     {name: f"libdevice.{name}({{0}})" for name in _SAME_NAME}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
 from functools import cache, reduce
 from itertools import pairwise
 from operator import add
@@ -20,7 +19,7 @@ from ntaylor.blocks import arrays_in, mapped_all, opened
 from ntaylor.fans import Order, size
 from ntaylor.layers import Coefficients, Gradients, Pullback
 from ntaylor_backends.recordings import Recorder, entry_for
-from ntaylor_backends.threads import pool
+from ntaylor_backends.threads import at_once
 
 __all__ = ["push"]
 
@@ -139,14 +138,10 @@ def _bound(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
 
 
 def _at_once(tasks: Sequence[Callable[[], Any]], one_thread_a_product: bool) -> list[Any]:
-    """The results of tasks that run beside one another; the first in the thread that asks."""
     if not one_thread_a_product:
         return [task() for task in tasks]
     with _one_thread_a_product:
-        if len(tasks) == 1:
-            return [tasks[0]()]
-        others = [pool(len(tasks) - 1).submit(copy_context().run, task) for task in tasks[1:]]
-        return [tasks[0](), *(other.result() for other in others)]
+        return at_once(tasks)
 
 
 @cache

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ from ntaylor.programs import TRANSCENDENTAL, Program, evaluate
 from ntaylor.storage import write_atomic
 from ntaylor_backends.kernels import Inputs, layout, shapes_of, singly
 from ntaylor_backends.numpy import buffers, loop_functions
-from ntaylor_backends.printing import NUMBA, output, place, statements
-from ntaylor_backends.threads import pool
+from ntaylor_backends.printing import NUMBA, arguments, output, place, statements
+from ntaylor_backends.threads import at_once
 
 __all__ = ["may_compile", "prepared", "run", "source"]
 
@@ -116,9 +116,14 @@ def prepared(
         flat = [np.ascontiguousarray(a, dtype).reshape(count, -1) for count, a in zip(rows, arrays, strict=True)]
         arguments = (*sizes, *flat, result.reshape(results, -1))
         if len(parts) == 1:
-            kernel(0, sizes[0], *arguments)
+            outside = kernel(0, sizes[0], *arguments)
         else:
-            list(pool(threads).map(lambda part: kernel(*part, *arguments), parts))
+            outside = sum(at_once([partial(kernel, *part, *arguments) for part in parts]))
+        if outside:
+            rows_of_inputs = (arrays[at] if rows[at] == 1 else arrays[at][row] for at, row in reads)
+            named = dict(zip(program.inputs, rows_of_inputs, strict=True))
+            for row, value in zip(result, (v for v in evaluate(program, np, named) if v is not None), strict=True):
+                row[...] = value
         return result
 
     return used, call
@@ -144,16 +149,20 @@ def source(program: Program, reads: Sequence[tuple[int, int]], varying: Sequence
 
     ``reads`` says of every input in which array it is and in which of its rows, ``varying`` of every array along which
     of the loops it varies (``kernels.layout``). Of the first loop the turns from ``first`` to before ``last`` are done.
+    What it returns is how often a function was called outside of where the loop's own is right.
     """
     outputs = [i for i, at in enumerate(program.outputs) if at is not None]
     sizes = [f"n{i}" for i in range(loops)]
     rows = [f"x{i}" for i in range(len(reads))] + [f"y{i}" for i in outputs]
     lines = [f"def entries({', '.join([*sizes, *(f'{row}s' for row in rows)])}):"]
+    lines += ["    outside = 0"]
     lines += [f"{'    ' * (i + 1)}for i{i} in range(n{i}):" for i in range(loops)]
     body = [f"x{i} = x{i}s[{place(varying[array])}]" for i, (array, _) in enumerate(reads)]
     body += statements(program, NUMBA)
+    within = ((x, most) for name, most in loop_functions.WITHIN.items() for x in arguments(program, name, NUMBA))
+    body += [f"outside += abs({x}) > {most}" for x, most in dict.fromkeys(within)]
     body += [f"y{i}s[{place((True,) * loops)}] = {output(program, i, NUMBA)}" for i in outputs]
-    lines += ["    " * (loops + 1) + line for line in body]
+    lines += [*("    " * (loops + 1) + line for line in body), "    return outside"]
 
     def part(array: str, row: int, along: tuple[bool, ...]) -> str:
         if not along[0]:
@@ -169,7 +178,7 @@ def source(program: Program, reads: Sequence[tuple[int, int]], varying: Sequence
         "",
         f"def kernel({', '.join(['first', 'last', *sizes, *(f'a{i}' for i in range(len(varying)))])}, r):",
     ]
-    lines += [f"    entries({', '.join(['last - first', *sizes[1:], *given])})"]
+    lines += [f"    return entries({', '.join(['last - first', *sizes[1:], *given])})"]
     return "\n".join(lines) + "\n"
 
 

@@ -152,7 +152,8 @@ def activate(
             of_u, gradients = of_activation(cotangent)
             return [*_in_places(of_u, u), *(gradients[name] for name in learnt)]
 
-        return v, pullback
+        # Each a tensor of its own: taken from a block, each would give autograd a cotangent of the whole block.
+        return list(v), pullback
 
     def differentiable(*cotangents: Any, **options: Any) -> Any:
         # For those who sweep back themselves and may be differentiated doing so.
