@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from ntaylor import pair_rules
@@ -45,7 +45,18 @@ from ntaylor.fans import Order, gathered, highest, lengths, merged, opened_out, 
 from ntaylor.namespace import any_true, broadcast_shapes, is_array, is_complex, near_names, sum_to_shape
 from ntaylor.series import Series, add, correlate, solve
 
-__all__ = ["Activation", "elu", "get", "names", "of_all_points", "of_one_shape", "power", "register", "relu_power"]
+__all__ = [
+    "Activation",
+    "elu",
+    "get",
+    "names",
+    "of_all_points",
+    "of_one_shape",
+    "of_two",
+    "power",
+    "register",
+    "relu_power",
+]
 
 Array = Any
 Pair = tuple[Series, Series]
@@ -244,6 +255,34 @@ def of_one_shape(cotangent: Sequence[Array | None]) -> list[Sequence[Array | Non
     if len(shapes) < 2:
         return [cotangent]
     return [[c if c is not None and tuple(c.shape) == shape else None for c in cotangent] for shape in shapes]
+
+
+def of_two(name: str, u: Any, v: Any, order: int) -> Series | None:
+    """The "product" u v or the "quotient" u / v, where their adapter makes one kernel of it; None elsewhere.
+
+    What is linear in u is an activation of u whose parameters are the coefficients of v.
+    """
+    if order == 0 or not (isinstance(u, Series) and isinstance(v, Series) and is_array(u[0])):
+        return None
+    held_u, held_v = u.truncated(order), v.truncated(order)
+    if name == "product" and math.prod(held_u[0].shape) < math.prod(held_v[0].shape):
+        held_u, held_v = held_v, held_u
+    arrays = [*arrays_in(held_u), *arrays_in(held_v)]
+    fuses = adapter_for(*arrays).fuses if len(held_v) > 1 else None
+    if fuses is None or not fuses(*arrays):
+        return None
+    activation = _of_two(name, len(held_v))
+    of_v = {f"v{j}": c for j, c in enumerate(held_v) if c is not None}
+    return Series(activation.push(held_u, order, of_v)[0])
+
+
+@cache
+def _of_two(name: str, count: int) -> Activation:
+    rule, source = {
+        "product": (pair_rules.product, "theory.md (2.1), (3.4)"),
+        "quotient": (pair_rules.quotient, "theory.md (2.2), (3.5)"),
+    }[name]
+    return Activation(name, rule(count), source)
 
 
 def relu_power(p: int) -> Activation:

@@ -175,6 +175,9 @@ class Adapter:
     to ``activation.closed_form``.
     """
 
+    fuses: Callable[..., bool] | None = None
+    """(*arrays) -> whether ``activate`` makes one kernel of a product or quotient of two series of these arrays."""
+
     value_and_grad: Callable[..., Any] | None = None
     """(loss, parameters) -> (value, gradient), both of this library; gradient shaped as parameters."""
 

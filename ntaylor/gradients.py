@@ -28,7 +28,7 @@ from ntaylor.array_object import (
 )
 from ntaylor.blocks import opened
 from ntaylor.composed import COMPOSED
-from ntaylor.dispatch import Adapter, serve
+from ntaylor.dispatch import Adapter, adapter_for, serve
 from ntaylor.fans import Order, highest, size
 from ntaylor.linalg_rules import EighResult, QRResult, SlogdetResult, check_reduced
 from ntaylor.linalg_transposes import eigh_transposed, qr_transposed
@@ -343,6 +343,14 @@ def activate(
     return record(v, [*u, *parameters.values()], pullback, level), pullback_on_variables
 
 
+def fuses(*arrays: Any) -> bool:
+    """Whether those that the variables hold are fused."""
+    level = _top_level(arrays)
+    values = [_value(a, level) for a in arrays]
+    of_values = adapter_for(*values).fuses
+    return of_values is not None and of_values(*values)
+
+
 def propagate(network: Any, u: Sequence[Any], order: Order) -> Sequence[Any]:
     """A whole network as one node, with the adjoint that its layers give."""
     names = list(network.parameters)
@@ -417,6 +425,7 @@ class _VariableAdapter(Adapter):
     priority = 100
     propagate = staticmethod(propagate)
     activate = staticmethod(activate)
+    fuses = staticmethod(fuses)
 
 
 serve(Variable, _VariableAdapter())

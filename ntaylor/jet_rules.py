@@ -106,6 +106,8 @@ def _subtract(xp: Any, order: int, u: Any, v: Any) -> Series:
 
 
 def _multiply(xp: Any, order: int, u: Any, v: Any) -> Series:
+    if (found := activations.of_two("product", u, v, order)) is not None:
+        return found
     product: Series = u * v if isinstance(u, Series) else v * u
     return product
 
@@ -113,6 +115,8 @@ def _multiply(xp: Any, order: int, u: Any, v: Any) -> Series:
 def _divide(xp: Any, order: int, u: Any, v: Any) -> Series:
     if isinstance(v, Series) and order > 0 and any_true(v[0] == 0):
         raise ValueError("division by a jet that is zero at some of these points: its derivatives do not exist there")
+    if (found := activations.of_two("quotient", as_series(u), v, order)) is not None:
+        return found
     quotient: Series = as_series(u) / v
     return quotient
 

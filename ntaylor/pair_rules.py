@@ -13,7 +13,7 @@ Where the closing relation would cancel in coefficient 0, the accurate value is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,8 @@ __all__ = [
     "mish",
     "normal_cdf",
     "power",
+    "product",
+    "quotient",
     "reciprocal",
     "relu_power",
     "scaled_log",
@@ -358,3 +360,33 @@ def _whole_power(u: Series, xp: Any, *, p: int) -> Pair:
     if p == 0:
         return Series([u[0] * 0 + 1]), Series([u[0] * 0])
     return u**p, Series([u[0] * 0 + 1]) if p == 1 else p * u ** (p - 1)
+
+
+def product(count: int) -> Callable[..., Any]:
+    """u v with those of ``count`` coefficients of v that are there as parameters v0, v1, …: (2.1), adjoint (3.4)."""
+    return partial(_product, count=count)
+
+
+def _product(u: Series, xp: Any, *, count: int, **of_v: Array) -> tuple[Series, Series, dict[str, Series]]:
+    v = Series([of_v.get(f"v{j}") for j in range(count)])
+    return u * v, v, _moved(u, of_v)
+
+
+def quotient(count: int) -> Callable[..., Any]:
+    """q = u / v, likewise: (2.2), adjoint (3.5)."""
+    return partial(_quotient, count=count)
+
+
+def _quotient(u: Series, xp: Any, *, count: int, **of_v: Array) -> tuple[Series, Series, dict[str, Series]]:
+    v = Series([of_v.get(f"v{j}") for j in range(count)])
+    q = u / v
+    return q, 1 / v, _moved(-(q / v), of_v)
+
+
+def _moved(derivative: Series, of_v: Mapping[str, Array]) -> dict[str, Series]:
+    """By v_j what the derivative by v is, j orders on: the product's coefficient k has v_j beside the one of k − j."""
+
+    def moved(j: int) -> Series:
+        return Series((), lambda k: derivative[k - j] if k >= j else None)
+
+    return {name: moved(int(name[1:])) for name in of_v}

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 from ntaylor.programs import COMPARISONS, LOGICAL, Argument, Constant, Input, Program
 
-__all__ = ["CPLUSPLUS", "NUMBA", "TRITON", "Dialect", "arguments", "coordinates", "identifier", "output", "place", "statements"]
+__all__ = [
+    "CPLUSPLUS",
+    "NUMBA",
+    "TRITON",
+    "Dialect",
+    "arguments",
+    "coordinates",
+    "identifier",
+    "output",
+    "place",
+    "statements",
+]
 
 _INFIX = {
     "add": "{0} + {1}",
@@ -144,7 +155,7 @@ NUMBA = Dialect(
     },
     number="real({0})",
 )
-"""Python for Numba's compiler, where ``real`` is NumPy's type of a number; cos, exp, sin and tanh are the kernel's own."""
+"""Python for Numba's compiler, where ``real`` is NumPy's type; cos, exp, sin and tanh are the kernel's own."""
 
 TRITON = Dialect(
     {name: f"libdevice.{name}({{0}})" for name in _SAME_NAME}

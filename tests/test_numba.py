@@ -122,6 +122,17 @@ def test_cotangents_of_another_dtype():
         close(c, e.astype(np.float32), 1e-5)
 
 
+def test_beyond_where_the_loops_sine_is_right_numpys_is_taken():
+    """For the whole array, so that what the loop gave is nowhere left."""
+    for far in (1.5e6, -1e22, 1e300):
+        x = np.asarray([0.3, far, -0.0, 1e6])
+        found = nt.derivatives(np.sin, x, 3)
+        for k, e in enumerate([np.sin(x), np.cos(x), -np.sin(x), -np.cos(x)]):
+            np.testing.assert_allclose(found[k], e, rtol=2e-15)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(nt.derivatives(np.cos, np.asarray([np.inf, np.nan]), 2), np.full((3, 2), np.nan))
+
+
 def test_float32_is_computed_in_float32():
     text = numba_kernels.source(
         kernels.forward_program(nt.activations.get("tanh"), 3, (0, 1, 2, 3), (True, True), ()),

@@ -49,14 +49,15 @@ class _CupyAdapter(Adapter):
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Sequence[Array | None], order: int, parameters: Mapping[str, Array]
     ) -> tuple[Sequence[Array | None], Pullback]:
-        arrays = [*arrays_in(u), *parameters.values()]
-        first = arrays[0]
-        suits = first.dtype in (numpy.float32, numpy.float64) and all(
-            type(a) is cupy.ndarray and a.dtype == first.dtype and a.device == first.device for a in arrays
-        )
-        if not suits:
+        if not self.fuses(*arrays_in(u), *parameters.values()):
             return activation.closed_form(u, order, parameters)
         return kernels.activate(run, activation, u, order, parameters)
+
+    def fuses(self, *arrays: Array) -> bool:  # type: ignore[override]
+        first = arrays[0]
+        return first.dtype in (numpy.float32, numpy.float64) and all(
+            type(a) is cupy.ndarray and a.dtype == first.dtype and a.device == first.device for a in arrays
+        )
 
 
 adapter = _CupyAdapter()

@@ -69,19 +69,14 @@ class _NumpyAdapter(Adapter):
     def activate(  # type: ignore[override]
         self, activation: Activation, u: Sequence[Array | None], order: Order, parameters: Mapping[str, Array]
     ) -> tuple[Sequence[Array | None], Pullback]:
-        arrays = [*arrays_in(u), *parameters.values()]
-        dtype = arrays[0].dtype
-        suits = (
-            size(order) > 1
-            and u[0].size >= SMALLEST  # type: ignore[union-attr]  # the primal is there
-            and dtype in (np.float32, np.float64)
-            and all(type(a) is np.ndarray and a.dtype == dtype for a in arrays)
-        )
-        compiling = compiler() if suits else None
+        compiling = _compiler_for([*arrays_in(u), *parameters.values()]) if size(order) > 1 else None
         if compiling is None:
             return activation.closed_form(u, order, parameters)
         run = partial(compiling.run, threads=threads())
         return activate(run, activation, u, order, parameters)
+
+    def fuses(self, *arrays: Array) -> bool:  # type: ignore[override]
+        return _compiler_for(arrays) is not None
 
     def writes(self, *arrays: Array) -> bool:  # type: ignore[override]
         return True
@@ -94,6 +89,17 @@ class _NumpyAdapter(Adapter):
 
         plain_arrays = all(type(a) is np.ndarray for a in (*arrays_in(u), *network.leaves))
         return push(network, u, order, NumpyRecorder(), threads(), plain) if plain_arrays else plain(u, order)
+
+
+def _compiler_for(arrays: Sequence[Array]) -> ModuleType | None:
+    """:func:`compiler`, where these arrays, of which the first is a primal, suit its kernels."""
+    dtype = arrays[0].dtype
+    suits = (
+        arrays[0].size >= SMALLEST
+        and dtype in (np.float32, np.float64)
+        and all(type(a) is np.ndarray and a.dtype == dtype for a in arrays)
+    )
+    return compiler() if suits else None
 
 
 adapter = _NumpyAdapter()

@@ -129,7 +129,7 @@ def prepared(
     return used, call
 
 
-SHARED = 2**17
+SHARED = 2**20
 """Entries of the results from which on several threads are worth being woken."""
 
 

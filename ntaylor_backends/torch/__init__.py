@@ -57,6 +57,7 @@ class _TorchAdapter(Adapter):
     push_network = staticmethod(recorder.push_network)
     writes = staticmethod(kernel_choice.writes)
     activate = staticmethod(nodes.activate)
+    fuses = staticmethod(kernel_choice.fuses)
     value_and_grad = staticmethod(gradients.value_and_grad)
     vjp = staticmethod(gradients.vjp)
     jacobian = staticmethod(gradients.jacobian)

@@ -24,7 +24,7 @@ from ntaylor.fans import Order, size
 from ntaylor_backends import kernels
 from ntaylor_backends import numpy as of_numpy
 
-__all__ = ["activate", "are_plain", "operations_seen", "runner", "writes"]
+__all__ = ["activate", "are_plain", "fuses", "operations_seen", "runner", "writes"]
 
 Tensor = Any
 
@@ -95,6 +95,12 @@ def activate(
     if run is None:
         return activation.closed_form(u, order, parameters)
     return kernels.activate(run, activation, u, order, parameters)
+
+
+def fuses(*tensors: Tensor) -> bool:
+    """The slot ``fuses``: whether there are kernels, which autograd's node runs on what autograd follows."""
+    with torch.no_grad():
+        return runner(tensors) is not None
 
 
 def writes(*tensors: Tensor) -> bool:
