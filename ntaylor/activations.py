@@ -260,17 +260,23 @@ def of_one_shape(cotangent: Sequence[Array | None]) -> list[Sequence[Array | Non
 def of_two(name: str, u: Any, v: Any, order: int) -> Series | None:
     """The "product" u v or the "quotient" u / v, where their adapter makes one kernel of it; None elsewhere.
 
-    What is linear in u is an activation of u whose parameters are the coefficients of v.
+    What is linear in u is an activation of u whose parameters are the coefficients of v. A number by v is no operation
+    of two.
     """
-    if order == 0 or not (isinstance(u, Series) and isinstance(v, Series) and is_array(u[0])):
+    if order == 0 or not (isinstance(u, Series) and isinstance(v, Series)):
         return None
     held_u, held_v = u.truncated(order), v.truncated(order)
+    inverse = name == "quotient" and isinstance(u[0], (int, float))
+    if not inverse and not is_array(u[0]):
+        return None
     if name == "product" and math.prod(held_u[0].shape) < math.prod(held_v[0].shape):
         held_u, held_v = held_v, held_u
-    arrays = [*arrays_in(held_u), *arrays_in(held_v)]
+    arrays = [*(() if inverse else arrays_in(held_u)), *arrays_in(held_v)]
     fuses = adapter_for(*arrays).fuses if len(held_v) > 1 else None
     if fuses is None or not fuses(*arrays):
         return None
+    if inverse:
+        return u[0] * Series(get("reciprocal").push(held_v, order, {})[0])
     activation = _of_two(name, len(held_v))
     of_v = {f"v{j}": c for j, c in enumerate(held_v) if c is not None}
     return Series(activation.push(held_u, order, of_v)[0])

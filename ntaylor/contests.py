@@ -13,6 +13,7 @@ import gc
 import importlib
 import math
 import os
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -173,10 +174,11 @@ def check(
 def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, most: int) -> dict[str, Any]:
     """Quartiles of forward, step and their difference "backward" of each.
 
-    In turn, round after round, so that what disturbs one disturbs all. Each gets an equal share of the seconds, and at
-    least ``least`` calls, 3 if they take over a second. Brief ones are called once before the call that counts, as in
-    a training loop a step follows its like: not another's, whose threads may still wait for work in a loop. Who has
-    fewer calls than others is spread over all rounds.
+    In turn, round after round, so that what disturbs one disturbs all; in an order that is drawn anew every round, so
+    that nobody always follows the same other, whose threads may still wait for work in a loop. Brief ones are called
+    once before the call that counts too, as in a training loop a step follows its like. Each gets an equal share of the
+    seconds, and at least ``least`` calls, 3 if they take over a second. Who has fewer calls than others is spread over
+    all rounds.
     """
     rounds: dict[str, int] = {}
     times: dict[str, dict[str, list[float]]] = {}
@@ -203,9 +205,9 @@ def time_interleaved(ready: dict[str, Prepared], seconds: float, least: int, mos
             first[name] = taken = max(once(name), 1e-9)
             wanted = min(most, int(seconds / len(ready) / taken))
             rounds[name] = max(wanted, least if taken < _LONG else min(least, 3)) - 1
-        longest = max(rounds.values(), default=0)
+        longest, turns = max(rounds.values(), default=0), random.Random(0)
         for i in range(longest):
-            for name in ready:
+            for name in turns.sample(list(ready), len(ready)):
                 if (i + 1) * rounds[name] // longest > i * rounds[name] // longest:
                     once(name, first[name])
     finally:

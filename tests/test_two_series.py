@@ -104,6 +104,7 @@ def test_what_no_kernel_takes_is_as_before(ran):
     assert nt.derivatives(lambda x: x * np.sin(x), x + 0j, 2, np.ones(3)).dtype == np.complex128
     assert nt.jet(lambda x: x * np.sin(x), x, 0, np.ones(3)).order == 0
     np.testing.assert_allclose(nt.derivatives(lambda x: 2 / x, x, 2, np.ones(3))[2], 4 / x**3, rtol=1e-14)
+    assert "reciprocal_forward_2" in ran  # a number by a series
     assert not {name.split("_")[0] for name in ran} & {"product", "quotient"}
     with pytest.raises(ValueError, match="zero at some of these points"):
         nt.derivatives(lambda x: np.sin(x) / (x - x), x, 2, np.ones(3))
