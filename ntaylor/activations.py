@@ -276,7 +276,8 @@ def of_two(name: str, u: Any, v: Any, order: int) -> Series | None:
     if fuses is None or not fuses(*arrays):
         return None
     if inverse:
-        return Series(get("reciprocal").push(held_v, order, {})[0]) * u[0]
+        found: Series = Series(get("reciprocal").push(held_v, order, {})[0]) * u[0]
+        return found
     activation = _of_two(name, len(held_v))
     of_v = {f"v{j}": c for j, c in enumerate(held_v) if c is not None}
     return Series(activation.push(held_u, order, of_v)[0])
