@@ -116,17 +116,18 @@ class Jet(ArrayObject):
         coefficients = self._all()
         if self.order < 2:
             return stack_coefficients(coefficients)
-        xp = unwrapped_namespace(arrays_in(self._series))
-        largest = float(xp.finfo(self.dtype).max)
+        arrays = arrays_in(self._series)  # and not the primal, to take which out of a block autograd would follow
+        xp, dtype = unwrapped_namespace(arrays), arrays[0].dtype
+        largest = float(xp.finfo(dtype).max)
         if math.lgamma(len(self._series)) > math.log(largest):
             raise OverflowError(
-                f"{len(self._series) - 1}! exceeds the largest {self.dtype}, {largest:.1e}: take Taylor coefficients "
+                f"{len(self._series) - 1}! exceeds the largest {dtype}, {largest:.1e}: take Taylor coefficients "
                 "instead, nt.jet(f, x, order).coefficients, or a lower order"
             )
         if isinstance(coefficients, Block):
             factors = [float(math.factorial(k)) for k in range(self.order + 1)]
-            of_orders = xp.asarray(factors, dtype=self.dtype, device=device(coefficients.array))
-            return coefficients.array * xp.reshape(of_orders, (-1, *[1] * self.ndim))
+            of_orders = xp.asarray(factors, dtype=dtype, device=device(coefficients.array))
+            return coefficients.array * xp.reshape(of_orders, (-1, *[1] * (coefficients.array.ndim - 1)))
         return stack_coefficients(
             [c if c is None or k < 2 else c * float(math.factorial(k)) for k, c in enumerate(coefficients)]
         )
