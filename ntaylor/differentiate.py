@@ -11,6 +11,7 @@ from typing import Any
 
 from ntaylor import gradients
 from ntaylor.array_object import HELD, new_level
+from ntaylor.blocks import arrays_in
 from ntaylor.dispatch import adapter_for
 from ntaylor.jets import Jet
 from ntaylor.namespace import (
@@ -90,8 +91,11 @@ def pushed(f: Callable[..., Any], coefficients: Sequence[Any], order: int) -> An
     x = coefficients[0]
     adapter = adapter_for(x)
     of_library: Callable[..., Jet] = adapter.jet or Jet
-    if is_network(f):
-        return of_library(f.propagate(coefficients, order), order)  # type: ignore[attr-defined]
+    network: Any = f if is_network(f) else None
+    if network is None and adapter.network is not None:
+        network = adapter.network(f, x, arrays_in(coefficients))
+    if network is not None:
+        return of_library(network.propagate(coefficients, order), order)
     start = Jet(coefficients, order, level=new_level())
     push = adapter.push
     try:

@@ -162,7 +162,10 @@ class Adapter:
     """(network, coefficients, order) -> coefficients of the network's output."""
 
     network: Callable[..., Any] | None = None
-    """(f, x) -> the :class:`ntaylor.MLP` that a function of this library's own kind is at x, or None."""
+    """(f, x, coefficients=None) -> the :class:`ntaylor.MLP` that a function of the library's own kind is at x, or None.
+
+    Where arrays that hold Taylor coefficients, x among them, are given, it takes those too.
+    """
 
     push_network: Callable[..., Any] | None = None
     """(network, coefficients, order, plain) -> what plain(coefficients, order), its own push, gives; faster."""

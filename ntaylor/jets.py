@@ -51,13 +51,16 @@ class Jet(ArrayObject):
     _series: Sequence[Array | None]
 
     def __init__(self, coefficients: Sequence[Array | None], order: int | None = None, *, level: float = HELD):
-        if not len(coefficients):
+        count = len(coefficients)
+        if not count:
             raise ValueError("a Jet takes its coefficients, the primal first: Jet([u0, u1, …]); got none")
-        self.order = len(coefficients) - 1 if order is None else check_order(order)
-        if coefficients[0] is None or len(coefficients) > self.order + 1:
+        self.order = count - 1 if order is None else check_order(order)
+        # Of a block all are there; to take one out, autograd would follow it.
+        without_primal = not isinstance(coefficients, Block) and coefficients[0] is None
+        if without_primal or count > self.order + 1:
             raise ValueError(
                 f"a Jet of order {self.order} takes 1 to {self.order + 1} coefficients, the primal first and an array; "
-                f"got {len(coefficients)}{', of which the first is None' if coefficients[0] is None else ''}"
+                f"got {count}{', of which the first is None' if without_primal else ''}"
             )
         self.level = level
         if isinstance(coefficients, Block):
@@ -68,7 +71,8 @@ class Jet(ArrayObject):
                 raise TypeError(
                     f"coefficient {k} of a Jet must be an array, got {type(c).__name__}: pass xp.asarray(…)"
                 )
-        shape, dtype = tuple(coefficients[0].shape), coefficients[0].dtype
+        primal: Array = coefficients[0]
+        shape, dtype = tuple(primal.shape), primal.dtype
         series: list[Array | None] = []
         for k, c in enumerate(coefficients):
             if c is not None and tuple(c.shape) != shape:
@@ -112,17 +116,18 @@ class Jet(ArrayObject):
         coefficients = self._all()
         if self.order < 2:
             return stack_coefficients(coefficients)
-        xp = unwrapped_namespace(arrays_in(self._series))
-        largest = float(xp.finfo(self.dtype).max)
+        arrays = arrays_in(self._series)  # and not the primal, to take which out of a block autograd would follow
+        xp, dtype = unwrapped_namespace(arrays), arrays[0].dtype
+        largest = float(xp.finfo(dtype).max)
         if math.lgamma(len(self._series)) > math.log(largest):
             raise OverflowError(
-                f"{len(self._series) - 1}! exceeds the largest {self.dtype}, {largest:.1e}: take Taylor coefficients "
+                f"{len(self._series) - 1}! exceeds the largest {dtype}, {largest:.1e}: take Taylor coefficients "
                 "instead, nt.jet(f, x, order).coefficients, or a lower order"
             )
         if isinstance(coefficients, Block):
             factors = [float(math.factorial(k)) for k in range(self.order + 1)]
-            of_orders = xp.asarray(factors, dtype=self.dtype, device=device(coefficients.array))
-            return coefficients.array * xp.reshape(of_orders, (-1, *[1] * self.ndim))
+            of_orders = xp.asarray(factors, dtype=dtype, device=device(coefficients.array))
+            return coefficients.array * xp.reshape(of_orders, (-1, *[1] * (coefficients.array.ndim - 1)))
         return stack_coefficients(
             [c if c is None or k < 2 else c * float(math.factorial(k)) for k, c in enumerate(coefficients)]
         )

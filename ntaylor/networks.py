@@ -179,25 +179,27 @@ class MLP(Chain):
         x = self.point(coefficients[0])
         scalars = x.ndim < 2 and self.width_in == 1
         self._check_kinds(x, coefficients)
-        xp = unwrapped_namespace(coefficients)
         # A lone scalar or vector becomes a batch of one, so that every layer sees (batch, features).
         lone = x.ndim == (0 if scalars else 1)
 
         def batched(c: Array) -> Array:
+            xp = unwrapped_namespace([c])
             if scalars:
                 c = xp.expand_dims(c, axis=-1)
             elif tuple(c.shape[-1:]) != (x.shape[-1],):  # a direction with all coordinates equal
                 c = xp.broadcast_to(c, (*c.shape[:-1], x.shape[-1]))
             return xp.expand_dims(c, axis=-2) if lone else c
 
-        u = [None if c is None else batched(c) for c in coefficients]
+        fit = not scalars and not lone and all(c is None or c.shape[-1:] == x.shape[-1:] for c in coefficients)
+        u = coefficients if fit else [None if c is None else batched(c) for c in coefficients]
         v = self._propagated(u, order)
-        xp = unwrapped_namespace(arrays_in(v))
-        batch, in_block = tuple(v[0].shape[:-1]), isinstance(v, Block)
+        # In a block all are of one shape.
+        batch = None if isinstance(v, Block) else tuple(v[0].shape[:-1])
 
         def restored(c: Array) -> Array:
-            if not in_block and tuple(c.shape[:-1]) != batch:
-                c = xp.broadcast_to(c, (*broadcast_shapes(c.shape[:-1], batch), c.shape[-1]))
+            if batch is not None and tuple(c.shape[:-1]) != batch:
+                shape = (*broadcast_shapes(c.shape[:-1], batch), c.shape[-1])
+                c = unwrapped_namespace([c]).broadcast_to(c, shape)
             c = c[..., 0, :] if lone else c
             return c[..., 0] if scalars and c.shape[-1] == 1 else c
 
@@ -210,15 +212,17 @@ class MLP(Chain):
 
     def _check_kinds(self, x: Array, coefficients: Coefficients) -> None:
         """Raise TypeError or ValueError unless coefficients and parameters go with x."""
-        series = {f"coefficient {k}": c for k, c in enumerate(coefficients) if k and c is not None}
-        arrays = [*series.values(), *self.parameters.values()]
-        first = arrays[-1] if arrays else x
-        if type(first) is not type(x) or device(first) != device(x) or any(a.dtype != x.dtype for a in arrays):
+        arrays = [c for c in (*coefficients[1:], *self.parameters.values()) if c is not None]
+        last, dtype = arrays[-1] if arrays else x, x.dtype
+        of_one_library = type(last) is type(x) or array_namespace(last) == array_namespace(x)
+        if not of_one_library or device(last) != device(x) or any(a.dtype != dtype for a in arrays):
+            series = {f"coefficient {k}": c for k, c in enumerate(coefficients) if k and c is not None}
             named = {f"net.parameters[{name!r}]": p for name, p in self.parameters.items()}
             check_same_kind(x=x, **dict(list(named.items())[:1]))
             check_same_dtype(x=x, **series, **named)
-        for name, c in series.items():
-            _check_fits(x, name, c)
+        for k, c in enumerate(coefficients):
+            if k and c is not None:
+                _check_fits(x, f"coefficient {k}", c)
 
     def push(self, u: Coefficients, order: Order) -> tuple[Coefficients, Pullback]:
         push = adapter_for(*arrays_in(u), *self.leaves).push_network
@@ -245,7 +249,7 @@ def _announce(parameters: Mapping[str, Array]) -> None:
 
 def _check_fits(x: Array, name: str, c: Array) -> None:
     """Raise ValueError unless ``c`` broadcasts against x to x's shape, with any axes in front."""
-    if tuple(c.shape) == tuple(x.shape):
+    if c.ndim == x.ndim and all(n == 1 or n == of_x for n, of_x in zip(c.shape, x.shape, strict=True)):
         return
     try:
         shape = broadcast_shapes(tuple(c.shape), tuple(x.shape))

@@ -148,7 +148,9 @@ class Tape:
                 if isinstance(value, tuple)
                 else f"[{', '.join(inner)}]"
             )
-        if isinstance(value, (slice, type(...), float)):
+        if value is ...:
+            return "..."
+        if isinstance(value, (slice, float)):
             return self.bound(value)
         if is_array(value) and not isinstance(value, ArrayObject):
             return self.bound(self.recorder.enter([value])[0])
@@ -390,11 +392,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlocked)  # another thread of the parent may have held it
 
 
-def entry_for(network: Any, u: Coefficients, order: Order, recorder: Recorder, of_input: bool) -> Entry:
-    """What is known of this network and such inputs; recorded now if they are the first."""
-    absent = isinstance(u, Block) or tuple(c is None for c in u)
-    kinds = tuple((a.dtype, a.shape) for a in (*arrays_in(u), *network.leaves))
-    key = (network.structure, absent, order, kinds, recorder.key(), of_input)
+def entry_for(
+    network: Any, kinds: tuple[Any, ...], u: Coefficients, order: Order, recorder: Recorder, of_input: bool
+) -> Entry:
+    """What is known of this network, with leaves of these ``kinds``, and such inputs; recorded if they are the first.
+
+    The kind of an array is its dtype and shape.
+    """
+    absent = isinstance(u, Block) or tuple([c is None for c in u])
+    of_u = tuple([(a.dtype, a.shape) for a in arrays_in(u)])
+    key = (network.structure, kinds, absent, of_u, order, recorder.key(), of_input)
     with _lock:
         entry = _entries.get(key)
         if entry is None:

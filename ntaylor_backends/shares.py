@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache, reduce
-from itertools import pairwise
 from operator import add
 from typing import Any
 
@@ -42,10 +41,11 @@ def push(
 ) -> tuple[Coefficients, Pullback]:
     """As ``plain(u, order)``, the network's own push; without ``of_input`` its pullback gives no cotangents of u."""
     rows = u[0].shape[-2]
-    work = rows * size(order) * sum(p.shape[0] * p.shape[1] for p in network.leaves if p.ndim == 2)
+    kinds = tuple([(p.dtype, p.shape) for p in network.leaves])
+    work = rows * size(order) * sum([shape[0] * shape[1] for _, shape in kinds if len(shape) == 2])
     # Of the shapes alone, so that the numbers are the same every time.
     count = max(1, min(threads, rows // FEWEST, work // SHARE))
-    ends = list(pairwise(rows * i // count for i in range(count + 1)))
+    ends = [(rows * i // count, rows * (i + 1) // count) for i in range(count)]
 
     def shares(coefficients: Coefficients) -> list[Coefficients]:
         if count == 1:
@@ -58,7 +58,7 @@ def push(
         return [share(*part) for part in ends]
 
     inputs = shares(u)
-    entries = [entry_for(network, share, order, recorder, of_input) for share in inputs]
+    entries = [entry_for(network, kinds, share, order, recorder, of_input) for share in inputs]
     one_thread = count > 1 or work < threads * SHARE
     pushes = [_bound(e.push, share, network) for e, share in zip(entries, inputs, strict=True)]
     done = _at_once(pushes, one_thread)
@@ -145,11 +145,21 @@ def _at_once(tasks: Sequence[Callable[[], Any]], one_thread_a_product: bool) -> 
 
 
 @cache
-def _blas() -> list[Any]:
-    """What sets the threads of the libraries that NumPy's matrix products are in."""
+def _blas() -> list[tuple[Callable[[], int], Callable[[int], Any]]]:
+    """What says and what sets the threads of each of the libraries that NumPy's matrix products are in."""
     from threadpoolctl import ThreadpoolController
 
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+    return [_functions(library) for library in ThreadpoolController().select(user_api="blas").lib_controllers]
+
+
+def _functions(library: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
+    # threadpoolctl looks for OpenBLAS's own functions in every call, which takes several times as long as they do.
+    find = getattr(library, "_get_symbol", None)
+    if library.internal_api == "openblas" and library.threading_layer == "pthreads" and find is not None:
+        own = find("openblas_get_num_threads"), find("openblas_set_num_threads")
+        if None not in own:
+            return own
+    return library.get_num_threads, library.set_num_threads
 
 
 class _OneThreadAProduct:
@@ -163,7 +173,7 @@ class _OneThreadAProduct:
     def __enter__(self) -> None:
         with self._lock:
             if not self._within:
-                self._before = [library.get_num_threads() for library in _blas()]
+                self._before = [get() for get, _ in _blas()]
                 _set(self._before, [1] * len(self._before))
             self._within += 1
 
@@ -187,6 +197,6 @@ if hasattr(os, "register_at_fork"):
 
 
 def _set(now: Sequence[int], wanted: Sequence[int]) -> None:
-    for library, old, new in zip(_blas(), now, wanted, strict=True):
+    for (_, set_threads), old, new in zip(_blas(), now, wanted, strict=True):
         if old != new:
-            library.set_num_threads(new)
+            set_threads(new)

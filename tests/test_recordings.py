@@ -104,11 +104,11 @@ def test_a_batch_shared_out_among_threads_gives_the_same(monkeypatch, per_sample
 
 def test_products_have_their_threads_again(monkeypatch):
     """After a push, and after one that failed."""
-    before = [library.get_num_threads() for library in shares._blas()]
+    before = [get() for get, _ in shares._blas()]
     seen = []
 
     def looks():
-        seen.append([library.get_num_threads() for library in shares._blas()])
+        seen.append([get() for get, _ in shares._blas()])
 
     def fails():
         raise RuntimeError("in a thread")
@@ -117,7 +117,21 @@ def test_products_have_their_threads_again(monkeypatch):
     assert seen == [[1] * len(before)] * 2
     with pytest.raises(RuntimeError, match="in a thread"):
         shares._at_once([looks, fails], True)
-    assert [library.get_num_threads() for library in shares._blas()] == before
+    assert [get() for get, _ in shares._blas()] == before
+
+
+def test_threads_of_libraries_that_are_no_openblas():
+    """Are set by threadpoolctl's own functions."""
+
+    class Library:
+        internal_api = "mkl"
+        get_num_threads, set_num_threads = (lambda: 3), str
+
+    assert shares._functions(Library) == (Library.get_num_threads, Library.set_num_threads)
+    Library.internal_api, Library.threading_layer = "openblas", "pthreads"
+    assert shares._functions(Library) == (Library.get_num_threads, Library.set_num_threads)
+    Library._get_symbol = staticmethod(lambda name: None)
+    assert shares._functions(Library) == (Library.get_num_threads, Library.set_num_threads)
 
 
 def test_two_networks_of_one_kind_do_not_mix():

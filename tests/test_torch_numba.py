@@ -57,6 +57,18 @@ def test_a_modules_gradients_and_second_derivatives_are_those_of_nested_autograd
     assert relative(*found) < 1e-10
 
 
+def test_infinities_are_not_reported(counted, recwarn):
+    """As torch's own operations do not, whatever NumPy's products would say."""
+    net = nt.MLP.create([1, 40, 40, 1], xp=torch, dtype=torch.float32, seed=0)
+    net = net.replace({name: p.requires_grad_() for name, p in net.parameters.items()})
+    x = torch.full((50, 1), 3e38)
+    for _ in range(3):
+        u = nt.derivatives(net, x, 2, torch.full((50, 1), 3e38))
+        gradients = torch.autograd.grad((u * 3e38).sum(), list(net.parameters.values()))
+    assert not all(bool(g.isfinite().all()) for g in gradients)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("options", [{}, {"activation": "snake"}, {"gated": True}], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_network_is_what_it_is_without_kernels(counted, monkeypatch, options, dtype):

@@ -41,6 +41,27 @@ def test_derivatives_and_gradients_are_torchs(make, bias):
             assert worst(g[None], e[None]) < 1e-12
 
 
+def test_a_module_is_pushed_as_its_network_is():
+    """The very same numbers: the direction that all points share is one row here too."""
+    module = sequential()
+    network = network_of(module)
+    d, of_network = nt.derivatives(module, X, 3), nt.derivatives(network, X, 3)
+    assert torch.equal(d, of_network)
+    assert type(nt.jet(module, X, 3)) is type(nt.jet(network, X, 3))
+    for g, e in zip(gradients(module, d), gradients(module, of_network), strict=True):
+        assert torch.equal(g, e)
+
+
+def test_weights_that_are_no_parameters_are_taken_too():
+    module = sequential()
+    first = nt.derivatives(module, X, 2)
+    weight = module[0].weight.detach() * 1.5
+    del module[0].weight
+    module[0].weight = weight
+    assert worst(nt.derivatives(module, X, 2), nested(module, X, 2)) < 1e-13
+    assert not torch.equal(nt.derivatives(module, X, 2), first)
+
+
 def test_gradients_by_the_points_and_of_gradients():
     module = sequential()
     x = X.clone().requires_grad_()

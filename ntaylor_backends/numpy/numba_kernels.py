@@ -110,15 +110,18 @@ def prepared(
         ends = [sizes[0] * i // threads for i in range(threads + 1)]
         parts = list(itertools.pairwise(ends))
 
+    allocate = buffers.empty if entries * dtype.itemsize >= buffers.SMALLEST else np.empty
+    empty = partial(allocate, (results, *shape), dtype)
+
     def call(*arrays: Array) -> Array:
-        result = buffers.empty((results, *shape), dtype)
+        result = empty()
         # A loss may give cotangents of another dtype, and of any strides.
         flat = [np.ascontiguousarray(a, dtype).reshape(count, -1) for count, a in zip(rows, arrays, strict=True)]
-        arguments = (*sizes, *flat, result.reshape(results, -1))
+        flat.append(result.reshape(results, -1))
         if len(parts) == 1:
-            outside = kernel(0, sizes[0], *arguments)
+            outside = kernel(*parts[0], *sizes, *flat)
         else:
-            outside = sum(at_once([partial(kernel, *part, *arguments) for part in parts]))
+            outside = sum(at_once([partial(kernel, *part, *sizes, *flat) for part in parts]))
         if outside:
             rows_of_inputs = (arrays[at] if rows[at] == 1 else arrays[at][row] for at, row in reads)
             named = dict(zip(program.inputs, rows_of_inputs, strict=True))

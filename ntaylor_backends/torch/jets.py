@@ -18,15 +18,13 @@ import torch
 
 from ntaylor import dispatch
 from ntaylor.array_object import HELD, apply, call_rule
-from ntaylor.blocks import arrays_in
 from ntaylor.dispatch import Adapter, serve
 from ntaylor.jets import Jet, names
 from ntaylor.namespace import MissingRule, did_you_mean
 from ntaylor_backends.torch.elementwise import IN_PLACE
 from ntaylor_backends.torch.functions import FUNCTIONS
-from ntaylor_backends.torch.nodes import full_precision, propagate
+from ntaylor_backends.torch.nodes import full_precision
 from ntaylor_backends.torch.refused import REFUSED
-from ntaylor_backends.torch.sequential import network_at
 
 __all__ = ["TorchJet", "push"]
 
@@ -283,9 +281,6 @@ for _name in FUNCTIONS:
 def push(f: Callable[..., Any], *jets: Jet) -> Any:
     """The slot ``push``: f of the jets, as torch's own functions and modules take them."""
     with full_precision(jets[0]):
-        network = network_at(f, jets[0], arrays_in(jets[0]._series)) if len(jets) == 1 else None
-        if network is not None:
-            return TorchJet(propagate(network, jets[0]._series, jets[0].order), jets[0].order, level=jets[0].level)
         kind = WatchedJet if torch.is_grad_enabled() else TorchJet
         return f(*(kind(jet._series, jet.order, level=jet.level) for jet in jets))
 

@@ -8,7 +8,7 @@ Numba's, where those are installed; neither is needed.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
-from torch.autograd.forward_ad import unpack_dual
+from torch.autograd import forward_ad
 
 from ntaylor.activations import Activation, Pullback
 from ntaylor.blocks import arrays_in
@@ -72,18 +72,20 @@ def operations_seen() -> Iterator[None]:
         _seen.reset(token)
 
 
-def are_plain(tensors: Iterable[Tensor]) -> bool:
+_OF_TORCH = frozenset({torch.Tensor, torch.nn.Parameter})
+
+
+def are_plain(tensors: Sequence[Tensor]) -> bool:
     """Whether nobody follows what is done to these tensors."""
     if _seen.get() or torch._C._len_torch_dispatch_stack():  # of a tracer, which would take a result for a constant
         return False
-    watched = torch.is_grad_enabled()
-    return all(
-        type(t) in (torch.Tensor, torch.nn.Parameter)
-        and not (watched and t.requires_grad)
-        and not is_functorch_wrapped_tensor(t)
-        and not is_legacy_batchedtensor(t)  # of is_grads_batched
-        and unpack_dual(t).tangent is None
-        for t in tensors
+    return (
+        _OF_TORCH.issuperset(map(type, tensors))
+        and not any(map(is_functorch_wrapped_tensor, tensors))
+        and not any(map(is_legacy_batchedtensor, tensors))  # of is_grads_batched
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+        # Outside of forward mode nothing has a tangent, as torch's own function, asked for each, says too.
+        and (forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in tensors))
     )
 
 

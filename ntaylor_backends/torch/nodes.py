@@ -10,10 +10,11 @@ sees the operations themselves.
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,7 +34,10 @@ def full_precision(tensor: Any) -> AbstractContextManager[Any]:
     """Autocast off for the device of ``tensor``: its products would be rounded to 8 bits, and derivatives of them."""
     kind = tensor.device.type
     on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if on else nullcontext()
+    return torch.autocast(kind, enabled=False) if on else _AS_IT_IS
+
+
+_AS_IT_IS = nullcontext()
 
 
 class Step:
@@ -85,7 +89,7 @@ class _Node(torch.autograd.Function):
             of_step = ctx.step.closed(cotangents)
             pullback = getattr(carrier, "pullback", None)
             # What comes out is to be differentiated, or a transform follows it: then by operations that are seen.
-            if torch.is_grad_enabled() or not are_plain(c for c in cotangents if c is not None):
+            if torch.is_grad_enabled() or not are_plain([c for c in cotangents if c is not None]):
                 with operations_seen():
                     return None, *ctx.step.push(tensors)[1](of_step)
             if pullback is None:
@@ -101,8 +105,25 @@ class _Node(torch.autograd.Function):
         return v, (0,) * len(v)
 
 
-# Torch asks for it in every call, which takes longer than many an operation.
-_Node.forward.__signature__ = inspect.signature(_Node.forward)  # type: ignore[attr-defined]
+class _Positional(inspect.Signature):
+    """That of a function whose arguments are taken as they come."""
+
+    def bind(self, *args: Any) -> Any:  # type: ignore[override]
+        return _Given(args)
+
+
+class _Given(NamedTuple):
+    """What torch asks of ``inspect.BoundArguments``."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = {}
+
+    def apply_defaults(self) -> None:
+        pass
+
+
+# Torch binds the arguments to it in every call, which otherwise takes longer than many an operation.
+_Node.forward.__signature__ = _Positional()  # type: ignore[attr-defined]
 
 
 def _without_node() -> bool:
@@ -120,7 +141,7 @@ def propagate(network: Any, u: Coefficients, order: Order) -> Coefficients:
 
     def push(tensors: Sequence[Tensor]) -> tuple[Coefficients, Pullback]:
         given = tensors[len(held) :]
-        same = all(a is b for a, b in zip(given, network.parameters.values(), strict=True))
+        same = all(map(operator.is_, given, network.parameters.values()))
         plain = network if same else network.replace(dict(zip(names, given, strict=True)))
         v, network_pullback = plain.push(closed(tensors[: len(held)]), order)
 

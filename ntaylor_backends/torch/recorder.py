@@ -26,21 +26,21 @@ Tensor = Any
 
 def as_array(tensor: Tensor) -> Any:
     """A tensor's memory as NumPy's array; a copy of what has none, as a sparse gradient."""
-    plain = tensor.detach()
-    if plain.is_neg():
-        plain = plain.resolve_neg()
-    return (plain if plain.layout is torch.strided else plain.to_dense()).numpy()
+    # Forced: without what autograd knows of it, and with a sign that torch has only noted.
+    return (tensor if tensor.layout is torch.strided else tensor.to_dense()).numpy(force=True)
 
 
 class _Recorder(NumpyRecorder):
+    reports = False  # torch says nothing of infinities
+
     def enter(self, arrays: Sequence[Tensor]) -> Sequence[Any]:
         return [as_array(t) for t in arrays]
 
     def leave(self, arrays: Sequence[Any]) -> Sequence[Tensor]:
-        return [torch.from_numpy(a if getattr(a, "flags", None) and a.flags.writeable else np.array(a)) for a in arrays]
+        return [torch.from_numpy(a if a.flags.writeable else np.array(a)) for a in arrays]
 
     def silently(self) -> AbstractContextManager[Any]:
-        return np.errstate(all="ignore")  # torch says nothing of infinities
+        return np.errstate(all="ignore")
 
 
 _RECORDER = _Recorder()
@@ -57,7 +57,8 @@ def push_network(
     dtype = tensors[0].dtype
     suits = (
         dtype in (torch.float32, torch.float64)
-        and all(t.is_cpu and t.dtype == dtype for t in tensors)
+        and {t.dtype for t in tensors} == {dtype}
+        and {t.is_cpu for t in tensors} == {True}
         # NumPy takes as many threads as it was given, whatever torch was told.
         and of_numpy.threads() <= torch.get_num_threads()
         and of_numpy.numba_is_installed()

@@ -70,7 +70,7 @@ def network_of(module: Any) -> MLP | None:
             return None
         kind = type(part)
         if kind is nn.Linear:
-            seen += (kind, part.weight, part.bias)
+            seen += (kind, _held(part, "weight"), _held(part, "bias"))
         elif kind in _ACTIVATIONS:
             seen.append(activations.get(_ACTIVATIONS[kind](part)))
         elif part is not module:
@@ -86,23 +86,29 @@ def network_of(module: Any) -> MLP | None:
     return known[1]
 
 
-def network_at(module: Any, x: Any, tensors: Sequence[Any] | None = None) -> MLP | None:
-    """:func:`network_of` where points x, and directions, of these tensors are what it takes.
+def network_at(module: Any, x: Any, coefficients: Sequence[Any] | None = None) -> MLP | None:
+    """:func:`network_of` where points x, and what holds Taylor coefficients, are what it takes.
 
     All else the module judges itself.
     """
     network = network_of(module)
     if network is None:
         return None
-    given = [x] if tensors is None else tensors
-    first = network.leaves[0]
+    given = [x] if coefficients is None else coefficients
+    tensors = [*given, *network.leaves]
     suits = (
         x.ndim == 2
         and x.shape[1] == network.width_in
         and all(isinstance(t, torch.Tensor) for t in given)
-        and all(t.dtype == first.dtype and t.device == first.device for t in (*given, *network.leaves))
+        and {t.dtype for t in tensors} == {x.dtype}
+        and {t.device for t in tensors} == {x.device}
     )
     return network if suits else None
+
+
+def _held(part: nn.Module, name: str) -> Any:
+    """The attribute of this name, for which a module would look in Python code."""
+    return part._parameters[name] if name in part._parameters else getattr(part, name)
 
 
 def _layer(part: Any) -> Layer:
