@@ -213,7 +213,8 @@ class Dense(Layer):
             primal = v[0]
             primal += bias
         elif bias is not None:
-            v = [v[0] + bias, *v[1:]]
+            shifted = adapter_for(*arrays_in(v), bias).shifted if isinstance(v, Block) else None
+            v = shifted(v.array, bias) if shifted is not None else [v[0] + bias, *v[1:]]
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             lead = leading_axes(cotangent, v, per_sample)
