@@ -212,9 +212,10 @@ class Dense(Layer):
         if bias is not None and isinstance(v, Block) and _may_write(v.array, bias):
             primal = v[0]
             primal += bias
+        elif bias is not None and isinstance(v, Block) and (shifted := adapter_for(v.array, bias).shifted) is not None:
+            v = shifted(v.array, bias)
         elif bias is not None:
-            shifted = adapter_for(*arrays_in(v), bias).shifted if isinstance(v, Block) else None
-            v = shifted(v.array, bias) if shifted is not None else [v[0] + bias, *v[1:]]
+            v = [v[0] + bias, *v[1:]]
 
         def pullback(cotangent: Coefficients, per_sample: bool = False) -> tuple[Coefficients, Gradients]:
             lead = leading_axes(cotangent, v, per_sample)

@@ -21,7 +21,17 @@ from ntaylor.namespace import broadcast_shapes, sum_to_shape
 from ntaylor.programs import NotRecordableError, Program, adjoint, forward, tangent
 from ntaylor.series import Series, add
 
-__all__ = ["Inputs", "Run", "activate", "adjoint_program", "forward_program", "layout", "shapes_of", "singly", "tangent_program"]
+__all__ = [
+    "Inputs",
+    "Run",
+    "activate",
+    "adjoint_program",
+    "forward_program",
+    "layout",
+    "shapes_of",
+    "singly",
+    "tangent_program",
+]
 
 Array = Any
 Shape = tuple[int, ...]

@@ -13,7 +13,19 @@ from dataclasses import dataclass
 
 from ntaylor.programs import COMPARISONS, LOGICAL, Argument, Constant, Input, Program
 
-__all__ = ["CPLUSPLUS", "NUMBA", "TRITON", "Dialect", "arguments", "coordinates", "identifier", "llvm", "output", "place", "statements"]
+__all__ = [
+    "CPLUSPLUS",
+    "NUMBA",
+    "TRITON",
+    "Dialect",
+    "arguments",
+    "coordinates",
+    "identifier",
+    "llvm",
+    "output",
+    "place",
+    "statements",
+]
 
 _INFIX = {
     "add": "{0} + {1}",
@@ -153,7 +165,7 @@ NUMBA = Dialect(
     },
     number="real({0})",
 )
-"""Python for Numba's compiler, where ``real`` is NumPy's type of a number; cos, exp, sin and tanh are the kernel's own."""
+"""Python for Numba's compiler; ``real`` is NumPy's type of a number, and cos, exp, sin and tanh are the kernel's own."""
 
 TRITON = Dialect(
     {name: f"libdevice.{name}({{0}})" for name in _SAME_NAME}

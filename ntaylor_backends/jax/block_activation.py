@@ -8,6 +8,7 @@ alone is kept for the way back, which a dense layer keeps too.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from ntaylor.activations import Activation
 from ntaylor.blocks import Block
 from ntaylor.fans import Order
+from ntaylor.namespace import broadcast_shapes
 from ntaylor.programs import COMPARISONS, LOGICAL, Operation, Program
 from ntaylor_backends.jax import cpu_kernels
 from ntaylor_backends.jax.loops import Loop, run, values
@@ -64,12 +66,22 @@ def activate(activation: Activation, u: Sequence[Array | None], order: Order, na
     if given is None:
         return None
     rows = given[0]
-    if rows.dtype.name not in ("float32", "float64") or _is_spread(rows):
+    if rows[0].size * _threads() > LARGEST * order or _is_spread(rows):
         return None
     loops = _loops(activation, order, rows.shape[0])
     if loops is None or not loops.are_kernels(rows.dtype):
         return None
     return Block(_applied(loops, name)(*given))
+
+
+LARGEST = 2**15
+"""Entries of a coefficient, for every order, up to which one thread's loop is faster than what XLA's threads share."""
+
+
+@functools.cache
+def _threads() -> int:
+    """How many XLA has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _as_block(u: Sequence[Array | None]) -> tuple[Array, ...] | None:
@@ -78,18 +90,12 @@ def _as_block(u: Sequence[Array | None]) -> tuple[Array, ...] | None:
         return (u.rows, u.shift)
     if isinstance(u, Block):
         return (u.array,)
-    while u[-1] is None:
-        u = u[:-1]
-    shape, dtype = u[0].shape, u[0].dtype
-    if any(c is None or c.dtype != dtype or not _fits(c.shape, shape) for c in u):
+    count = max(k for k, c in enumerate(u) if c is not None) + 1
+    given: list[Array] = [c for c in u[:count] if c is not None]
+    shape, dtype = given[0].shape, given[0].dtype
+    if len(given) < count or any(c.dtype != dtype or broadcast_shapes(c.shape, shape) != shape for c in given):
         return None
-    return (jnp.stack([jnp.broadcast_to(c, shape) for c in u]),)
-
-
-def _fits(part: Sequence[int], shape: Sequence[int]) -> bool:
-    """Whether ``part`` broadcasts to ``shape``."""
-    behind = shape[len(shape) - len(part) :]
-    return len(part) <= len(shape) and all(m in (1, n) for m, n in zip(part, behind, strict=True))
+    return (jnp.stack([jnp.broadcast_to(c, shape) for c in given]),)
 
 
 def _is_spread(array: Array) -> bool:

@@ -96,8 +96,9 @@ def source(program: Program, reads: Sequence[tuple[int, int]], arrays: int, dtyp
         loop += [f"%q{i} = getelementptr inbounds {real}, ptr %y{i}s, i64 %i"]
         loop += [f"store {real} {output(program, i, dialect)}, ptr %q{i}, align {size}"]
     # Rows do not overlap: told so, LLVM vectorises the loop. What is inlined it would be told less clearly.
+    given = ", ".join(f"ptr noalias %{row}s" for row in rows)
     entries = [
-        f"define private void @entries(i64 %n, {', '.join(f'ptr noalias %{row}s' for row in rows)}) noinline nounwind {{",
+        f"define private void @entries(i64 %n, {given}) noinline nounwind {{",
         "start:",
         "  %some = icmp sgt i64 %n, 0",
         "  br i1 %some, label %loop, label %done",
@@ -128,7 +129,10 @@ def _handler(reads: Sequence[tuple[int, int]], arrays: int, results: int, real: 
 
     def at(name: str, base: str, offset: int, kind: str = "ptr") -> list[str]:
         """``name`` is what lies ``offset`` bytes behind ``base``."""
-        return [f"  %{name}.at = getelementptr i8, ptr %{base}, i64 {offset}", f"  %{name} = load {kind}, ptr %{name}.at"]
+        return [
+            f"  %{name}.at = getelementptr i8, ptr %{base}, i64 {offset}",
+            f"  %{name} = load {kind}, ptr %{name}.at",
+        ]
 
     lines = ["define ptr @handler(ptr %frame) nounwind {"]
     lines += at("extension", "frame", _EXTENSION)

@@ -53,7 +53,9 @@ def run(loop: Loop, *blocks: Array) -> Array:
 
 def plain(*blocks: Array, loop: Loop) -> Array:
     """The same in JAX's own operations."""
-    inputs = {name: block[row] for block, names in zip(blocks, loop.rows, strict=True) for row, name in enumerate(names)}
+    inputs = {
+        name: block[row] for block, names in zip(blocks, loop.rows, strict=True) for row, name in enumerate(names)
+    }
     # A coefficient that is a number is one all the same.
     found = [c + jnp.zeros_like(blocks[0][0]) if isinstance(c, float) else c for c in values(loop.program, inputs)]
     return jnp.stack(found)
@@ -82,8 +84,8 @@ _loop = Primitive(NAME)
 
 def _varying_alike(blocks: Sequence[Array]) -> Sequence[Array]:
     """Inside of shard_map, where JAX keeps book of which devices an array differs on: all on those where one does."""
-    differing = [getattr(jax.typeof(b), "vma", frozenset()) for b in blocks]
-    everywhere = frozenset().union(*differing)
+    differing: list[frozenset[str]] = [getattr(jax.typeof(b), "vma", frozenset()) for b in blocks]
+    everywhere = frozenset[str]().union(*differing)
     if all(here == everywhere for here in differing):
         return blocks
     return [jax.lax.pcast(b, tuple(everywhere - h), to="varying") for b, h in zip(blocks, differing, strict=True)]
