@@ -165,7 +165,7 @@ NUMBA = Dialect(
     },
     number="real({0})",
 )
-"""Python for Numba's compiler; ``real`` is NumPy's type of a number, and cos, exp, sin and tanh are the kernel's own."""
+"""Python for Numba's compiler. ``real`` is NumPy's type of a number; cos, exp, sin and tanh are the kernel's own."""
 
 TRITON = Dialect(
     {name: f"libdevice.{name}({{0}})" for name in _SAME_NAME}

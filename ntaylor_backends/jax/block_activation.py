@@ -8,6 +8,7 @@ alone is kept for the way back, which a dense layer keeps too.
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -66,7 +67,7 @@ def activate(activation: Activation, u: Sequence[Array | None], order: Order, na
     if given is None:
         return None
     rows = given[0]
-    if rows[0].size * _threads() > LARGEST * order or _is_spread(rows):
+    if _is_spread(rows) or not all(isinstance(n, int) for n in rows.shape) or _is_large(rows, order):
         return None
     loops = _loops(activation, order, rows.shape[0])
     if loops is None or not loops.are_kernels(rows.dtype):
@@ -99,9 +100,16 @@ def _as_block(u: Sequence[Array | None]) -> tuple[Array, ...] | None:
 
 
 def _is_spread(array: Array) -> bool:
-    """Whether it is part of its type over which devices an array is spread: then JAX wants to be told of the result."""
-    kinds = getattr(jax.typeof(array).sharding.mesh, "axis_types", ())
-    return any(kind.name == "Explicit" for kind in kinds)
+    """Whether several devices may have parts of it: rows of all orders in one product would be gathered on each.
+
+    Inside of ``shard_map`` they have not: what varies there is what one device has.
+    """
+    return jax.device_count() > 1 and not getattr(array.aval, "vma", frozenset())
+
+
+def _is_large(rows: Array, order: int) -> bool:
+    """Whether XLA's threads, which share out each of its own loops, are faster than the one that runs ours."""
+    return bool(math.prod(rows.shape[1:]) * _threads() > LARGEST * order)
 
 
 # --- loops ---------------------------------------------------------------------------------------------

@@ -84,11 +84,12 @@ _loop = Primitive(NAME)
 
 def _varying_alike(blocks: Sequence[Array]) -> Sequence[Array]:
     """Inside of shard_map, where JAX keeps book of which devices an array differs on: all on those where one does."""
-    differing: list[frozenset[str]] = [getattr(jax.typeof(b), "vma", frozenset()) for b in blocks]
+    differing: list[frozenset[str]] = [getattr(b.aval, "vma", frozenset()) for b in blocks]
     everywhere = frozenset[str]().union(*differing)
     if all(here == everywhere for here in differing):
         return blocks
-    return [jax.lax.pcast(b, tuple(everywhere - h), to="varying") for b, h in zip(blocks, differing, strict=True)]
+    vary = partial(jax.lax.pcast, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary  # before JAX 0.8
+    return [vary(b, tuple(everywhere - here)) for b, here in zip(blocks, differing, strict=True)]
 
 
 @_loop.def_impl
