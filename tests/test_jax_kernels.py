@@ -27,8 +27,9 @@ POINTS = np.random.default_rng(3).uniform(-1, 1, 7)
 
 
 @pytest.fixture(autouse=True)
-def _float64():
+def _float64(monkeypatch):
     jax.config.update("jax_enable_x64", True)
+    monkeypatch.setattr(block_activation, "_threads", lambda: 2)  # whatever this machine has
 
 
 @pytest.fixture
@@ -223,6 +224,12 @@ def test_what_is_exported_calls_no_kernel():
     near(exported.call(x), derivatives(net, x))
     batch = jax.ShapeDtypeStruct(export.symbolic_shape("batch"), x.dtype)
     near(export.export(jax.jit(lambda x: derivatives(net, x)))(batch).call(x), derivatives(net, x))
+
+
+def test_it_can_be_gone_without(monkeypatch):
+    net, x = network(), jnp.asarray(POINTS)
+    monkeypatch.setattr(block_activation, "LARGEST", 0)
+    assert kernels_in(lambda x: derivatives(net, x), x) == 0
 
 
 def test_one_that_cannot_be_compiled_is_left_to_xla(monkeypatch):
