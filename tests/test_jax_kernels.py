@@ -18,7 +18,7 @@ import ntaylor as nt
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
-from ntaylor_backends.jax import cpu_kernels  # noqa: E402 after the skip
+from ntaylor_backends.jax import block_activation, cpu_kernels  # noqa: E402 after the skip
 
 pytestmark = pytest.mark.skipif(
     not cpu_kernels.available() or jax.default_backend() != "cpu", reason="needs Numba's llvmlite, and a CPU"
