@@ -226,6 +226,19 @@ def test_what_is_exported_calls_no_kernel():
     near(export.export(jax.jit(lambda x: derivatives(net, x)))(batch).call(x), derivatives(net, x))
 
 
+def test_a_sharding_that_is_part_of_the_type():
+    """Of one device too: JAX would have to be told of every result."""
+    kinds = pytest.importorskip("jax.sharding")
+    if not hasattr(kinds, "AxisType") or not hasattr(jax, "set_mesh"):
+        pytest.skip("before JAX 0.7")
+    mesh = jax.make_mesh((1,), ("points",), axis_types=(kinds.AxisType.Explicit,))
+    net, x = network(), jnp.asarray(POINTS)
+    expected = jax.grad(loss)(net, x)
+    with jax.set_mesh(mesh):
+        spread = jax.device_put(x, kinds.NamedSharding(mesh, kinds.PartitionSpec("points")))
+        near(jax.jit(jax.grad(lambda net, x: loss(net, x)))(net, spread), expected)
+
+
 def test_it_can_be_gone_without(monkeypatch):
     net, x = network(), jnp.asarray(POINTS)
     monkeypatch.setattr(block_activation, "LARGEST", 0)

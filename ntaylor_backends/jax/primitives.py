@@ -25,13 +25,12 @@ import numpy
 
 from ntaylor import activations
 from ntaylor.array_object import ArrayObject, apply
-from ntaylor.blocks import Block
 from ntaylor.bundles import Bundle, through
 from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
 from ntaylor.namespace import MissingRule
 from ntaylor.series import Series, as_series, leibniz
-from ntaylor_backends.jax.block_activation import Shifted
+from ntaylor_backends.jax.block_primitives import OF_BLOCKS
 from ntaylor_backends.jax.linear_algebra import MATRICES, SOLUTIONS
 
 __all__ = ["known", "on_jets", "primal"]
@@ -53,7 +52,7 @@ def known(name: str) -> bool:
 def on_jets(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
     """What a known primitive makes of its arguments, some of them jets: a result, or a list if it gives several."""
     name = primitive.name
-    if name in _OF_BLOCKS and (found := _OF_BLOCKS[name](primitive, args, params)) is not None:
+    if name in OF_BLOCKS and (found := OF_BLOCKS[name](primitive, args, params)) is not None:
         return found
     entry = f"lax.{name}"
     if entry not in RULES and name in _OF_KIND:
@@ -204,36 +203,6 @@ _MADE: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda u, **_: apply("pow", (u, -0.5), {}),
     "select_n": _select,
 }
-
-
-# --- of all coefficients as one array ---------------------------------------------------------------
-
-
-def _product_of_block(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """A jet's last axis by a matrix, in one product of all orders' rows; None if it is another product."""
-    u, matrix = args
-    axes, batches = params["dimension_numbers"]
-    if not isinstance(u, Jet) or not isinstance(u._series, Block) or not isinstance(matrix, jax.Array):
-        return None
-    if matrix.ndim != 2 or any(map(len, batches)) or tuple(axes[0]) != (u.ndim - 1,) or params.get("out_sharding"):
-        return None
-    rows = u._series.array
-    flat = jnp.reshape(rows, (math.prod(rows.shape[:-1]), rows.shape[-1]))
-    v = primitive.bind(flat, matrix, **{**params, "dimension_numbers": (((1,), tuple(axes[1])), ((), ()))})
-    return Jet(Block(jnp.reshape(v, (*rows.shape[:-1], v.shape[-1]))), u.order, level=u.level)
-
-
-def _sum_of_block(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """A jet and a constant, such as a dense layer's bias; None if it is another sum."""
-    u, shift = args if isinstance(args[0], Jet) else args[::-1]
-    if not isinstance(u._series, Block) or not isinstance(shift, jax.Array) or shift.dtype != u.dtype:
-        return None
-    if jnp.broadcast_shapes(shift.shape, u.shape) != u.shape:
-        return None
-    return Jet(Shifted(u._series.array, shift), u.order, level=u.level)
-
-
-_OF_BLOCKS: dict[str, Callable[..., Any]] = {"dot_general": _product_of_block, "add": _sum_of_block}
 
 
 # --- what goes into the table -----------------------------------------------------------------------
