@@ -102,8 +102,8 @@ def _as_block(u: Sequence[Array | None]) -> tuple[Array, ...] | None:
 def _is_spread(array: Array) -> bool:
     """Whether several devices may have parts of it: rows of all orders in one product would be gathered on each.
 
-    Inside of ``shard_map`` they have not: what varies there is what one device has. Where it is part of an array's type,
-    JAX wants to be told of the rows of a product too.
+    Inside of ``shard_map`` they have not: what varies there is what one device has. Where a sharding is part of an
+    array's type, JAX wants to be told of the rows of a product too.
     """
     mesh = getattr(getattr(array.aval, "sharding", None), "mesh", None)
     if any(getattr(kind, "name", "") == "Explicit" for kind in getattr(mesh, "axis_types", None) or ()):
