@@ -181,6 +181,12 @@ class Adapter:
     fuses: Callable[..., bool] | None = None
     """(*arrays) -> whether ``activate`` makes one kernel of a product or quotient of two series of these arrays."""
 
+    shifted: Callable[..., Any] | None = None
+    """(rows (orders, …), bias) -> a ``Block`` of these coefficients with the bias added to the primal.
+
+    For those whose arrays cannot be written to; without it the block is taken apart.
+    """
+
     value_and_grad: Callable[..., Any] | None = None
     """(loss, parameters) -> (value, gradient), both of this library; gradient shaped as parameters."""
 

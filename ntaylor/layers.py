@@ -212,6 +212,8 @@ class Dense(Layer):
         if bias is not None and isinstance(v, Block) and _may_write(v.array, bias):
             primal = v[0]
             primal += bias
+        elif bias is not None and isinstance(v, Block) and (shifted := adapter_for(v.array, bias).shifted) is not None:
+            v = shifted(v.array, bias)
         elif bias is not None:
             v = [v[0] + bias, *v[1:]]
 

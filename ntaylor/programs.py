@@ -33,6 +33,7 @@ __all__ = [
     "evaluate",
     "forward",
     "record",
+    "tangent",
 ]
 
 ELEMENTWISE = frozenset(
@@ -421,6 +422,26 @@ def adjoint(
             for name in parameters
         ]
         return [c for c, there in zip(of_u, present, strict=True) if there] + of_parameters
+
+    return record(values, [*names, *of_v.values()])
+
+
+def tangent(rule: Rule, present: Sequence[bool], known: Sequence[bool], order: Order) -> Program:
+    """v̇_k for all k, of which :func:`adjoint` is the transpose: equation (3.1), from u, the u̇_j and the ``known`` v_k.
+
+    There is one u̇_j for every u_j that is present; they are the inputs ``g0``, ….
+    """
+    names = names_of_inputs(present, (), present)
+    of_v = {k: f"v{k}" for k, there in enumerate(known) if there}
+
+    def values(*scalars: Scalar) -> list[Any]:
+        u, _, given = _arguments(scalars[: len(names)], present, (), present)
+        found = _found(rule, order, u, {})
+        v = merged(order, [v for v, _, _ in found])
+        for k, scalar in zip(of_v, scalars[len(names) :], strict=True):
+            scalar.recording.stands_for(scalar, v[k])
+        parts = zip(found, opened_out(order, given), strict=True)
+        return merged(order, [w * Series(part) for (_, w, _), part in parts])
 
     return record(values, [*names, *of_v.values()])
 

@@ -18,10 +18,20 @@ from ntaylor.activations import Activation, Pullback, of_one_shape
 from ntaylor.blocks import Block
 from ntaylor.fans import Order, highest, size
 from ntaylor.namespace import broadcast_shapes, sum_to_shape
-from ntaylor.programs import NotRecordableError, Program, adjoint, forward
+from ntaylor.programs import NotRecordableError, Program, adjoint, forward, tangent
 from ntaylor.series import Series, add
 
-__all__ = ["Inputs", "Run", "activate", "adjoint_program", "forward_program", "layout", "shapes_of", "singly"]
+__all__ = [
+    "Inputs",
+    "Run",
+    "activate",
+    "adjoint_program",
+    "forward_program",
+    "layout",
+    "shapes_of",
+    "singly",
+    "tangent_program",
+]
 
 Array = Any
 Shape = tuple[int, ...]
@@ -59,6 +69,18 @@ def adjoint_program(
     try:
         program = adjoint(_rule(activation, highest(order)), present, names, given, known, order)
         return replace(program, name=f"{activation.name}_adjoint_{_in_words(order)}")
+    except NotRecordableError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def tangent_program(
+    activation: Activation, order: Order, present: tuple[bool, ...], known: tuple[bool, ...]
+) -> Program | None:
+    """The transpose of ``adjoint_program`` without parameters, of all cotangents."""
+    try:
+        program = tangent(_rule(activation, highest(order)), present, known, order)
+        return replace(program, name=f"{activation.name}_tangent_{_in_words(order)}")
     except NotRecordableError:
         return None
 

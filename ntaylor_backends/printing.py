@@ -7,7 +7,8 @@ Nothing here knows what is computed. A :class:`Dialect` says how a language writ
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ntaylor.programs import COMPARISONS, LOGICAL, Argument, Constant, Input, Program
@@ -20,6 +21,7 @@ __all__ = [
     "arguments",
     "coordinates",
     "identifier",
+    "llvm",
     "output",
     "place",
     "statements",
@@ -49,6 +51,14 @@ class Dialect:
     """A constant {0}, in the type that is computed in."""
     assign: str = "{0} = {1}"
     assign_truth: str = "{0} = {1}"
+    name: str = "{0}"
+    """A value of this name, in an expression."""
+    digits: Callable[[float], str] = repr
+    """How a constant's digits are written."""
+
+    def has(self, program: Program) -> bool:
+        """Whether the language has a word for all that the program does."""
+        return all(o.name in self.operations or o.name in _INFIX for o in program.operations)
 
 
 def statements(program: Program, dialect: Dialect) -> list[str]:
@@ -101,9 +111,9 @@ def place(along: Sequence[bool]) -> str:
 
 def _read(program: Program, argument: Argument, dialect: Dialect) -> str:
     if isinstance(argument, Constant):
-        return dialect.number.format(repr(argument.number))
+        return dialect.number.format(dialect.digits(argument.number))
     # Inputs are the first of the values.
-    return f"{'x' if isinstance(program.values[argument], Input) else 't'}{argument}"
+    return dialect.name.format(f"{'x' if isinstance(program.values[argument], Input) else 't'}{argument}")
 
 
 _SAME_NAME = """acos acosh asin asinh atan atanh cos cosh erf exp expm1 floor log log10 log1p log2 sin sinh sqrt tan
@@ -155,7 +165,7 @@ NUMBA = Dialect(
     },
     number="real({0})",
 )
-"""Python for Numba's compiler, where ``real`` is NumPy's type; cos, exp, sin and tanh are the kernel's own."""
+"""Python for Numba's compiler. ``real`` is NumPy's type of a number; cos, exp, sin and tanh are the kernel's own."""
 
 TRITON = Dialect(
     {name: f"libdevice.{name}({{0}})" for name in _SAME_NAME}
@@ -175,3 +185,41 @@ TRITON = Dialect(
     number="tl.full((), {0}, real)",
 )
 """Triton, where ``real`` is the type computed in. Functions are CUDA's: Triton's own exp of a float32 is rougher."""
+
+
+def llvm(real: str) -> Dialect:
+    """LLVM's own language, for numbers of type ``real``, float or double. It has no transcendental functions.
+
+    A product may be added without being rounded in between, as in all other kernels.
+    """
+    arithmetic = {"add": "fadd contract", "subtract": "fsub contract", "multiply": "fmul contract", "divide": "fdiv"}
+    comparisons = {"less": "olt", "less_equal": "ole", "greater": "ogt", "greater_equal": "oge"}
+    comparisons |= {"equal": "oeq", "not_equal": "une"}
+    short = {"float": "f32", "double": "f64"}[real]
+    functions = {"abs": "fabs", "floor": "floor", "sqrt": "sqrt"}
+    return Dialect(
+        {name: f"{word} {real} {{0}}, {{1}}" for name, word in arithmetic.items()}
+        | {name: f"fcmp {word} {real} {{0}}, {{1}}" for name, word in comparisons.items()}
+        | {name: f"call {real} @llvm.{word}.{short}({real} {{0}})" for name, word in functions.items()}
+        | {
+            "negative": f"fneg {real} {{0}}",
+            "maximum": f"call {real} @llvm.maximum.{short}({real} {{0}}, {real} {{1}})",
+            "minimum": f"call {real} @llvm.minimum.{short}({real} {{0}}, {real} {{1}})",
+            "where": f"select i1 {{0}}, {real} {{1}}, {real} {{2}}",
+            "logical_and": "and i1 {0}, {1}",
+            "logical_or": "or i1 {0}, {1}",
+            "logical_not": "xor i1 {0}, true",
+        },
+        number="{0}",
+        assign="%{0} = {1}",
+        assign_truth="%{0} = {1}",
+        name="%{0}",
+        digits=lambda number: _bits(number, short),
+    )
+
+
+def _bits(number: float, short: str) -> str:
+    """A number as LLVM reads it whatever its digits: the bits of the float64 that it is after rounding."""
+    if short == "f32":
+        (number,) = struct.unpack("f", struct.pack("f", number))
+    return f"0x{struct.unpack('>Q', struct.pack('>d', number))[0]:016X}"

@@ -18,6 +18,7 @@ from ntaylor.dispatch import Adapter
 from ntaylor.namespace import Library, know
 from ntaylor_backends.jax import (
     activation,
+    block_activation,
     contestants,
     directions,
     draws,
@@ -70,6 +71,7 @@ class _JaxAdapter(Adapter):
     push = staticmethod(tracing.push)
     traced = staticmethod(tracing.traced)
     activate = staticmethod(activation.activate)
+    shifted = staticmethod(block_activation.Shifted)
     value_and_grad = staticmethod(gradient.value_and_grad)
     vjp = staticmethod(gradient.vjp)
     jacobian = staticmethod(gradient.jacobian)

@@ -22,6 +22,7 @@ from ntaylor.activations import Activation, Pullback, of_all_points
 from ntaylor.blocks import Coefficients
 from ntaylor.fans import Order, merged, opened_out
 from ntaylor.series import Series
+from ntaylor_backends.jax import block_activation
 
 __all__ = ["activate", "is_own", "named"]
 
@@ -41,7 +42,20 @@ def activate(
         # For those who sweep back themselves; JAX does not.
         return activation.closed_form(u, order, parameters)[1](*cotangents, **options)
 
+    if not parameters:
+        v = block_activation.activate(activation, u, order, _name(activation, order))
+        if v is not None:
+            return v, pullback
     return _applied(activation, order)(list(u), dict(parameters)), pullback
+
+
+@functools.cache
+def _name(activation: Activation, order: Order) -> str:
+    """What the function is called, which is seen again in the jaxpr of a function that applies it: see ``named``."""
+    name = f"{_PREFIX}{next(_numbers)}"
+    if order == 0:
+        _by_name[name] = activation
+    return name
 
 
 @functools.cache
@@ -51,10 +65,7 @@ def _applied(activation: Activation, order: Order) -> Any:
     def apply(u: Coefficients, parameters: dict[str, Array]) -> Coefficients:
         return activation.closed_form(u, order, parameters)[0]
 
-    # The name of the function itself is seen again in the jaxpr of a function that applies it: see ``named``.
-    apply.__name__ = f"{_PREFIX}{next(_numbers)}"
-    if order == 0:
-        _by_name[apply.__name__] = activation
+    apply.__name__ = _name(activation, order)
     applied = jax.custom_jvp(apply)
 
     @functools.partial(applied.defjvp, symbolic_zeros=True)

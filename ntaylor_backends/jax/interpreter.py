@@ -30,6 +30,7 @@ from ntaylor.bundles import Bundle, Family, Total, of_family, through
 from ntaylor.jets import Jet, univariate
 from ntaylor.namespace import MissingRule
 from ntaylor.series import Series, integrate, subtract
+from ntaylor_backends.jax import loops
 from ntaylor_backends.jax.activation import is_own, named
 from ntaylor_backends.jax.primitives import known, on_jets, primal
 
@@ -243,12 +244,19 @@ def _solution(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
     return [Jet([found[i] for found in x], order, level=level) for i in range(len(b))]
 
 
+def _loop(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """A program of ours: what it does, in JAX's operations."""
+    closed = jax.make_jaxpr(partial(loops.plain, **eqn.params))(*map(primal, args))
+    return evaluate(closed, args)
+
+
 _CALLS: dict[str, Callable[[Any, Sequence[Any]], Sequence[Any]]] = {
     **dict.fromkeys(("jit", "pjit", "closed_call", "core_call", "custom_vjp_call", "custom_vjp_call_jaxpr"), _inlined),
     **dict.fromkeys(("composite", "custom_vmap_call"), _inlined),
     **dict.fromkeys(("remat", "remat2", "checkpoint"), _checkpointed),
     "custom_jvp_call": _with_own_derivative,
     "custom_linear_solve": _solution,
+    loops.NAME: _loop,
 }
 
 

@@ -30,6 +30,7 @@ from ntaylor.jet_rules import RULES
 from ntaylor.jets import Jet, register
 from ntaylor.namespace import MissingRule
 from ntaylor.series import Series, as_series, leibniz
+from ntaylor_backends.jax.block_primitives import OF_BLOCKS
 from ntaylor_backends.jax.linear_algebra import MATRICES, SOLUTIONS
 
 __all__ = ["known", "on_jets", "primal"]
@@ -51,6 +52,8 @@ def known(name: str) -> bool:
 def on_jets(primitive: Any, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
     """What a known primitive makes of its arguments, some of them jets: a result, or a list if it gives several."""
     name = primitive.name
+    if name in OF_BLOCKS and (found := OF_BLOCKS[name](primitive, args, params)) is not None:
+        return found
     entry = f"lax.{name}"
     if entry not in RULES and name in _OF_KIND:
         register(entry, _OF_KIND[name](primitive))
