@@ -64,7 +64,7 @@ def tests_strict(session: nox.Session) -> None:
 @nox.session
 def tests_numba(session: nox.Session) -> None:
     """NumPy with Numba installed: the kernels, and what is large enough to use them unasked."""
-    pytest(session, "--xp", "numpy", "-k", "numba or programs or profile or scipy", also=NUMBA)
+    pytest(session, "--xp", "numpy", "-k", "numba or programs or profile or scipy or two_series", also=NUMBA)
 
 
 @nox.session
@@ -82,13 +82,13 @@ def tests_jax(session: nox.Session) -> None:
 
 @nox.session
 def agreement(session: nox.Session) -> None:
-    """NumPy, Numba, PyTorch and JAX in one environment: ``ntaylor verify``, and every page's examples."""
+    """NumPy, Numba, PyTorch and JAX in one environment: ``ntaylor verify``, every page's examples, Numba under others."""
     pytest(
         session,
         "--xp",
         "numpy",
         "-k",
-        "docs or verification or checking or torch_numba or linear_algebra",
+        "docs or verification or checking or torch_numba or two_series or jax_kernels or linear_algebra",
         also=(*NUMBA, *TORCH, *JAX),
     )
     session.run("ntaylor", "verify", "--json", f"{session.create_tmp()}/verify.json")
