@@ -82,7 +82,7 @@ def tests_jax(session: nox.Session) -> None:
 
 @nox.session
 def agreement(session: nox.Session) -> None:
-    """NumPy, Numba, PyTorch and JAX in one environment: ``ntaylor verify``, the examples of pages, Numba under others."""
+    """NumPy, Numba, PyTorch and JAX in one environment: ``ntaylor verify``, the pages, Numba under others."""
     pytest(
         session,
         "--xp",
