@@ -282,6 +282,7 @@ def test_the_backward_pass_is_one_correlation(activation, order, monkeypatch):
 
 
 def test_w_is_made_only_where_a_derivative_is_taken(monkeypatch):
+    """Without kernels, that is: to see whether there can be some, the rule is recorded with w."""
     monkeypatch.setattr("ntaylor_backends.jax.cpu_kernels.available", lambda: False)
     asked = []
 
