@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,14 +31,33 @@ __all__ = ["Shifted", "activate"]
 Array = Any
 
 
-class Shifted(Block):
+class Rows(Block):
+    """A block that is taken apart in one go: so that the transpose puts it together in one, not row by row."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, array: Array):
+        super().__init__(array)
+        self._rows: list[Array] | None = None
+
+    def __getitem__(self, k: Any) -> Any:
+        if self._rows is None:
+            parts = jax.lax.split(self.array, [1] * len(self))
+            self._rows = [jax.lax.squeeze(part, (0,)) for part in parts]
+        return self._rows[k]
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self[:])
+
+
+class Shifted(Rows):
     """A block of which a bias is still to be added to the primal: whoever reads coefficient 0 does it at no cost."""
 
     __slots__ = ("_array", "rows", "shift")
 
     def __init__(self, rows: Array, shift: Array):
         self.rows, self.shift = rows, shift
-        self._array = None
+        self._array = self._rows = None
 
     @property
     def array(self) -> Array:  # type: ignore[override]
@@ -72,11 +91,13 @@ def activate(activation: Activation, u: Sequence[Array | None], order: Order, na
     loops = _loops(activation, order, rows.shape[0])
     if loops is None or not loops.are_kernels(rows.dtype):
         return None
-    return Block(_applied(loops, name)(*given))
+    return Rows(_applied(loops, name)(*given))
 
 
 LARGEST = 2**15
 """Entries of a coefficient, for every order, up to which one thread's loop is faster than what XLA's threads share."""
+MOST = 2**19
+"""Entries of all coefficients up to which that holds at high orders too: beyond, the memory is what takes the time."""
 
 
 @functools.cache
@@ -113,7 +134,8 @@ def _is_spread(array: Array) -> bool:
 
 def _is_large(rows: Array, order: int) -> bool:
     """Whether XLA's threads, which share out each of its own loops, are faster than the one that runs ours."""
-    return bool(math.prod(rows.shape[1:]) * _threads() > LARGEST * order)
+    work = math.prod(rows.shape[1:]) * _threads()
+    return work > LARGEST * order or work * (order + 1) > MOST
 
 
 # --- loops ---------------------------------------------------------------------------------------------
